@@ -1,0 +1,95 @@
+"""The operations of a plan on this host. Each is one function, and done again it does no harm."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sandboxfile.apply import machines, storage
+from sandboxfile.control.client import request
+from sandboxfile.control.messages import Attach, Detach, GrowDisk, Resume, RunSetup, StartMain, Update
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import is_locked, read_record, write_record
+from sandboxfile.model import plan as operations
+from sandboxfile.model.observed import ObservedState
+from sandboxfile.model.plan import Operation
+from sandboxfile.names import SandboxId
+from sandboxfile.observe import observe
+from sandboxfile.planning.sandbox import setup_done
+
+Report = Callable[[str], None]
+
+
+class HostDrivers:
+    """The executor's drivers for one user of this host."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    async def observe(self, project: str) -> ObservedState:
+        return await observe(self.layout, project)
+
+    async def run(self, operation: Operation, report: Report) -> None:
+        """Do one operation. Raises SandboxfileError."""
+        match operation:
+            case operations.PreparePlatform():
+                await _prepare_platform(self.layout, report)
+            case operations.BuildImage(image):
+                from sandboxfile.images.debian import build_image
+
+                await build_image(self.layout, image, report)
+            case operations.CreateSandbox(spec, source):
+                await storage.create(self.layout, spec, source)
+            case operations.StartSandbox(id):
+                await machines.start(self.layout, id, report)
+            case operations.StopSandbox(id):
+                await machines.stop(self.layout, id, report)
+            case operations.DeleteSandbox(id):
+                await storage.delete(self.layout, id)
+            case operations.UpdateRecord():
+                await self._update_record(operation)
+            case operations.GrowDisk(id, size):
+                await self._grow_disk(id, size)
+            case _:
+                await self._ask(operation, report)
+
+    async def _ask(self, operation: Operation, report: Report) -> None:
+        """What the supervisor of a running sandbox does."""
+        match operation:
+            case operations.RunSetup(id):
+                first = read_record(self.layout.sandbox(id)).setup_done
+                await self._request(id, RunSetup(first), report)
+            case operations.StartMain(id):
+                await self._request(id, StartMain(), report)
+            case operations.AttachWorkspace(id, workspace):
+                await self._request(id, Attach(workspace), report)
+            case operations.DetachWorkspace(id, target):
+                await self._request(id, Detach(target), report)
+            case operations.ResumeSandbox(id):
+                await self._request(id, Resume(), report)
+
+    async def _request(self, id: SandboxId, message: Any, report: Report) -> None:
+        await request(self.layout.sandbox(id).control, message, machines.showing(report))
+
+    async def _update_record(self, operation: operations.UpdateRecord) -> None:
+        """The supervisor first: killed in between, the record is old, and the next plan sees the difference."""
+        spec, paths = operation.spec, self.layout.sandbox(operation.spec.id)
+        if is_locked(paths.lock):
+            await request(paths.control, Update(spec))
+        applied = read_record(paths)
+        done = setup_done(applied, spec)
+        write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
+
+    async def _grow_disk(self, id: SandboxId, size: int) -> None:
+        from sandboxfile.vm.disks import grow_disk
+
+        paths = self.layout.sandbox(id)
+        if is_locked(paths.lock):
+            await request(paths.control, GrowDisk(size))
+        else:
+            await grow_disk(paths.disk, size)
+
+
+async def _prepare_platform(layout: Layout, report: Report) -> None:
+    from sandboxfile.images.platform import build_platform
+
+    await build_platform(layout, report)

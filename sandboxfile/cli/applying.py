@@ -1,0 +1,113 @@
+"""How every command that changes something goes: show the plan, ask, apply with progress, say how it ended."""
+
+import argparse
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from sandboxfile import pipeline
+from sandboxfile.cli import exits
+from sandboxfile.cli.project import show_diagnostics, this_layout
+from sandboxfile.cli.running import run_async
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.plan import render_plan
+from sandboxfile.cli.views.progress import show_progress
+from sandboxfile.diagnostics import has_errors
+from sandboxfile.errors import SandboxfileError, StaleError
+from sandboxfile.model.plan import Plan
+
+LOCK_TIMEOUT = 30.0  # seconds
+_ATTEMPTS = 5  # with --yes: how often a plan that others overtook is made anew
+MakePlans = Callable[[], Awaitable[list[Plan]]]
+
+
+def add_apply_options(parser: argparse.ArgumentParser, *, asks: bool = True) -> None:
+    """Options of every command that applies a plan. One that `asks` shows the plan first, and can destroy."""
+    parser.set_defaults(shows_plan=asks)
+    if asks:
+        parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+        parser.add_argument("--allow-destroy", action="store_true", help="also delete or replace what is protected")
+    else:
+        parser.set_defaults(yes=True)
+    parser.add_argument(
+        "--lock-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=LOCK_TIMEOUT,
+        help=f"how long to wait for another sbx at work on the project (default: {LOCK_TIMEOUT:g})",
+    )
+    parser.add_argument("--parallel", metavar="N", type=_positive, default=4, help="steps at a time (default: 4)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def plan_and_apply(make_plans: MakePlans, args: argparse.Namespace, console: Console) -> int:
+    """Everything from the plans to their outcome, one project after the other; gives the exit code."""
+    return run_async(partial(_plan_and_apply, make_plans, args, console))
+
+
+async def _plan_and_apply(make_plans: MakePlans, args: argparse.Namespace, console: Console) -> int:
+    for attempt in range(1, _ATTEMPTS + 1):
+        plans = await make_plans()
+        for plan in plans:
+            show_plan(plan, args, console)
+        if any(has_errors(plan.diagnostics) for plan in plans):
+            return exits.FAILED
+        to_do = [plan for plan in plans if plan.steps]
+        if to_do and not args.yes:
+            confirm(console)
+        try:
+            return max([await apply(plan, args, console) for plan in to_do], default=exits.OK)
+        except StaleError:
+            # Another sbx was at work while we waited for its lock. A person has to see the new plan; --yes has not.
+            if not args.yes or attempt == _ATTEMPTS:
+                raise
+            console.say("something changed since the plan was made; planning again")
+    raise AssertionError("unreachable")
+
+
+def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
+    """The plan and what is wrong with it, on standard error: it is talk, when it is about to be applied."""
+    show_diagnostics(plan.diagnostics, {}, console)
+    if args.shows_plan:
+        console.say(render_plan(plan, console))
+    elif not plan.steps and not plan.diagnostics:
+        console.say("nothing to do")
+
+
+def confirm(console: Console) -> None:
+    """Ask whether to go on. Raises SandboxfileError when the answer is no, or nobody can be asked."""
+    if not console.interactive:
+        raise SandboxfileError("nothing was changed: there is no terminal to ask on", hint="--yes (-y) goes on unasked")
+    if not console.ask("Apply this?"):
+        raise SandboxfileError("nothing was changed")
+
+
+async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
+    """Carry a plan out, with progress, and say what failed; gives the exit code."""
+
+    def tell_interrupted(steps: tuple[str, ...]) -> None:
+        at = f" at: {', '.join(steps)}" if steps else ""
+        console.say(f"an earlier sbx was interrupted{at}; going on from what is there")
+
+    async with show_progress(console) as emit:
+        outcome = await pipeline.apply_plan(
+            plan,
+            this_layout(),
+            emit,
+            lock_timeout=args.lock_timeout,
+            parallel=args.parallel,
+            on_interrupted=tell_interrupted,
+        )
+    for key, error in outcome.failed:
+        if not isinstance(error, SandboxfileError):
+            raise error  # our own bug
+        console.error(f"{key} failed")
+        console.failure(error)
+    if not outcome.ok:
+        console.say("what was done stays done; the same command goes on from there")
+    return exits.OK if outcome.ok else exits.FAILED

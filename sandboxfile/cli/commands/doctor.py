@@ -1,0 +1,64 @@
+"""Check this host: what sandboxes need, whether it is there, and the command that mends it. Changes nothing.
+
+Exit code 0 when sandboxes can run (warnings included), 1 when something is missing.
+"""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import anyio
+
+from sandboxfile import __version__, pipeline
+from sandboxfile.cli import exits
+from sandboxfile.cli.checks import Check, worst
+from sandboxfile.cli.checks.programs import check_programs
+from sandboxfile.cli.checks.rights import check_rights
+from sandboxfile.cli.checks.room import check_room
+from sandboxfile.cli.project import find_file, find_upward, this_layout
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.json import write_json
+from sandboxfile.cli.views.text import harmless
+from sandboxfile.host.layout import Layout
+from sandboxfile.model.desired import DesiredState
+
+_MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "missing": ("MISSING", "red")}
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--format", choices=("human", "json"), default="human")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    layout, uid = this_layout(), os.getuid()
+    checks = [
+        *anyio.run(check_programs, uid),
+        *check_rights(layout, uid),
+        *check_room(layout, _desired(args, layout)),
+    ]
+    verdict = worst(checks)
+    if args.format == "json":
+        write_json({"version": __version__, "verdict": verdict, "checks": [asdict(found) for found in checks]}, console)
+    else:
+        console.print(report(checks, console))
+    return exits.FAILED if verdict == "missing" else exits.OK
+
+
+def _desired(args: argparse.Namespace, layout: Layout) -> DesiredState | None:
+    """What the file here asks for; None without a file, or with a wrong one (`validate` says what is wrong)."""
+    if args.file is None and find_upward() is None:
+        return None
+    return pipeline.load(find_file(args.file), layout).desired
+
+
+def report(checks: Sequence[Check], console: Console) -> str:
+    """A line per check, and below those that are not well, how to mend it."""
+    width = max(len(found.name) for found in checks)
+    lines = []
+    for found in checks:
+        word, color = _MARKS[found.verdict]
+        lines.append(f"{console.style(f'{word:<7}', color)}  {found.name:<{width}}  {harmless(found.detail)}")
+        if found.fix:
+            lines.append(f"{'':7}  {'':{width}}  fix: {harmless(found.fix)}")
+    return "\n".join(lines)

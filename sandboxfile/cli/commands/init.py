@@ -1,0 +1,52 @@
+"""Write a commented sandbox.yaml into the current directory. Never overwrites one."""
+
+import argparse
+from pathlib import Path
+
+from sandboxfile.cli import exits
+from sandboxfile.cli.views.console import Console
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.layout import SANDBOX_FILES
+from sandboxfile.names import name_from
+
+TEXT = """\
+# What runs here, checked in beside the code. `sbx plan` shows what would change, `sbx up` makes it so.
+name: {project}                     # the project; default: the directory's name
+
+templates:
+  dev:
+    base: debian:bookworm           # a Debian release
+    packages:
+      apt: [git, ca-certificates]   # installed into the template's disk
+    # env: {{EDITOR: vim}}            # for every sandbox of this template
+
+sandboxes:
+  dev:
+    template: dev
+    workspaces:
+      - .                           # PATH[:TARGET][:ro|rw]; the same absolute path inside unless TARGET is given
+      # - ~/docs:ro                 # read-only, enforced on the host
+    # env: {{NODE_ENV: development}}
+    # env_file: .env.dev
+    resources: {{cpus: 2, memory: 1GiB, disk: 10GiB}}
+    # setup: ["make deps"]          # once, when the sandbox is created, in the first workspace
+    # command: ["make", "serve"]    # the main process, restarted as `restart` says
+    # restart: on-failure           # no | on-failure | always
+    # protect: true                 # never replaced or deleted without --allow-destroy
+"""
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--name", help="the project's name; default: from the directory's name")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    path = Path(args.file or SANDBOX_FILES[0])
+    for existing in {path, *(path.with_name(name) for name in SANDBOX_FILES)} if args.file is None else {path}:
+        if existing.exists():
+            raise SandboxfileError(f"{existing} exists already", hint="edit it, or remove it first")
+    project = args.name or name_from(path.absolute().parent.name)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(TEXT.format(project=project))
+    console.say(f"wrote {path}; next: sbx plan, sbx up")
+    return exits.OK

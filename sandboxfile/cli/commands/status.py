@@ -1,0 +1,36 @@
+"""Show one sandbox in detail: what was applied, what runs, and where its files are."""
+
+import argparse
+from datetime import UTC, datetime
+
+import anyio
+
+from sandboxfile.cli import exits
+from sandboxfile.cli.project import find_sandboxes, this_layout
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.json import write_json
+from sandboxfile.cli.views.sandboxes import detail, page
+from sandboxfile.host.layout import SandboxPaths
+from sandboxfile.observe import observe_one
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="a sandbox of this project, or PROJECT/NAME")
+    parser.add_argument("--format", choices=("human", "json"), default="human")
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    layout = this_layout()
+    [id] = find_sandboxes([args.name], args)
+    sandbox = anyio.run(observe_one, layout, id)
+    files = _files(layout.sandbox(id))
+    if args.format == "json":
+        write_json(detail(sandbox, files), console)
+    else:
+        console.print(page(sandbox, files, datetime.now(UTC)))
+    return exits.OK
+
+
+def _files(paths: SandboxPaths) -> dict[str, str]:
+    named = {"disk": paths.disk, "console": paths.console_log, "main log": paths.main_log, "log": paths.supervisor_log}
+    return {name: str(path) for name, path in named.items()}

@@ -1,0 +1,14 @@
+"""Stop sandboxes: the main process gets TERM, the machine is powered off, the disk stays."""
+
+import argparse
+
+from sandboxfile.cli.verbs import register_names, run_verb
+from sandboxfile.cli.views.console import Console
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    register_names(parser)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    return run_verb("stop", args, console)

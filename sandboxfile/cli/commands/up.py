@@ -1,0 +1,93 @@
+"""Make the sandboxes as the file describes them: show the plan, ask, apply it.
+
+A plan without changes changes nothing. Sandboxes that are no longer in the file are reported, and deleted only with
+--remove-orphans.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from functools import partial
+
+import anyio
+
+from sandboxfile import pipeline
+from sandboxfile.cli import exits
+from sandboxfile.cli.applying import add_apply_options, plan_and_apply
+from sandboxfile.cli.project import load_project, this_layout
+from sandboxfile.cli.running import run_async
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.sandboxes import main_process
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.model.observed import ObservedSandbox
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.observe import observe
+
+WAIT_TIMEOUT = 120.0  # seconds
+_POLL = 0.25
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="*", help="only these sandboxes of the file")
+    add_apply_options(parser)
+    parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
+    parser.add_argument("--wait", action="store_true", help="wait until the main processes run, or have ended well")
+    parser.add_argument(
+        "--wait-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=WAIT_TIMEOUT,
+        help=f"how long --wait waits (default: {WAIT_TIMEOUT:g})",
+    )
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    desired = load_project(args, console)
+    options = PlanOptions(only=tuple(args.names), remove_orphans=args.remove_orphans, allow_destroy=args.allow_destroy)
+
+    async def make_plans() -> list[Plan]:
+        return [await pipeline.make_plan(desired, this_layout(), options)]
+
+    code = plan_and_apply(make_plans, args, console)
+    if code == exits.OK:
+        names = tuple(args.names) or tuple(sandbox.id.name for sandbox in desired.sandboxes)
+        code = run_async(partial(look_at, desired.project, names, args, console))
+    return code
+
+
+async def look_at(project: str, names: Sequence[str], args: argparse.Namespace, console: Console) -> int:
+    """After all is applied: wait if asked to, and say when the machines are emulated."""
+    deadline = time.monotonic() + args.wait_timeout
+    while True:
+        state = await observe(this_layout(), project)
+        chosen = [sandbox for sandbox in state.sandboxes if sandbox.id.name in names]
+        waiting = [sandbox for sandbox in chosen if not settled(sandbox)] if args.wait else []
+        if not waiting:
+            break
+        if time.monotonic() > deadline:
+            raise SandboxfileError(
+                f"not running after {args.wait_timeout:g} s: {', '.join(describe(sandbox) for sandbox in waiting)}",
+                hint=f"sbx logs {waiting[0].id}",
+            )
+        await anyio.sleep(_POLL)
+    if any(sandbox.machine is not None and sandbox.machine.accelerator == "tcg" for sandbox in chosen):
+        console.warn("these machines are emulated (TCG, no usable KVM): slower, and not a security boundary")
+    return exits.OK
+
+
+def settled(sandbox: ObservedSandbox) -> bool:
+    """Whether it runs, and its main process too or to a good end. Raises SandboxfileError when that cannot come."""
+    if sandbox.machine is None or sandbox.status != "running":
+        return False
+    main = sandbox.machine.main
+    if main.status == "exited" and main.exit_code != 0:
+        raise SandboxfileError(
+            f"the main process of {sandbox.id} {main_process(main)}", hint=f"sbx logs {sandbox.id} --main"
+        )
+    return main.status != "waiting"
+
+
+def describe(sandbox: ObservedSandbox) -> str:
+    if sandbox.machine is None or sandbox.status != "running":
+        return f"{sandbox.id} is {sandbox.status}"
+    return f"{sandbox.id}: main process {main_process(sandbox.machine.main)}"

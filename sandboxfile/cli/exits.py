@@ -1,0 +1,19 @@
+"""Exit codes of `sbx`: part of its public surface, listed in `sbx --help` and the README."""
+
+OK = 0
+FAILED = 1
+CHANGES = 2
+USAGE = 64
+BUG = 70
+EXEC_FAILED = 125
+INTERRUPTED = 130
+
+MEANINGS: tuple[tuple[int, str], ...] = (
+    (OK, "done"),
+    (FAILED, "the file is wrong, a step failed, or the host or a sandbox did"),
+    (CHANGES, "`plan --detailed-exitcode`: there are changes"),
+    (USAGE, "wrong arguments"),
+    (BUG, "a bug in sandboxfile"),
+    (EXEC_FAILED, "`exec`, `shell`: sbx itself failed; every other code is the command's own"),
+    (INTERRUPTED, "interrupted with Ctrl-C"),
+)

@@ -1,0 +1,190 @@
+"""The entry point of `sbx`: the table of verbs, the options they share, and the only place that exits.
+
+A verb's module is imported when the verb is chosen, so that `sbx --help` costs little more than the interpreter.
+Everything that went wrong arrives here as an exception and leaves as a message on standard error and an exit code.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NoReturn
+
+from sandboxfile import __version__
+from sandboxfile.cli import exits
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.errors import SandboxfileError
+
+# Verb, and what it is for. `commands/VERB.py` has the rest.
+VERBS: dict[str, str] = {
+    "init": "write a commented sandbox.yaml to start from",
+    "validate": "check the sandbox file",
+    "config": "print the sandbox file fully resolved",
+    "schema": "print the JSON Schema of the sandbox file",
+    "plan": "show what `up` would change, and why",
+    "up": "make the sandboxes as the file describes them",
+    "down": "stop and delete the project's sandboxes",
+    "ls": "list sandboxes",
+    "status": "show one sandbox in detail",
+    "exec": "run a command in a sandbox",
+    "shell": "open a login shell in a sandbox",
+    "logs": "show the console and the main process",
+    "stop": "stop sandboxes; their disks stay",
+    "start": "start stopped sandboxes",
+    "restart": "stop and start sandboxes",
+    "rm": "delete sandboxes with their disks",
+    "reset": "stop and delete every sandbox of this user",
+    "doctor": "check this host and say how to fix it",
+    "completion": "print a completion script for a shell",
+    "version": "print the version",
+}
+HIDDEN_VERBS = ("complete-words",)
+_WORLD = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not our bugs
+STREAM_VERBS = ("exec", "shell")  # their exit code is that of the command inside
+
+
+class VerbParser(argparse.ArgumentParser):
+    """The parser of one verb. Imports the verb's module when arguments are first parsed."""
+
+    verb: str | None = None
+
+    def load(self) -> Any:
+        """Import the verb's module and declare its arguments; once."""
+        module = import_module(f"sandboxfile.cli.commands.{self.verb.replace('-', '_')}") if self.verb else None
+        if module is not None and self.get_default("run") is None:
+            add_shared_options(self)
+            module.register(self)
+            self.description = self.description or (module.__doc__ or "").strip()
+            self.set_defaults(run=module.run)
+        return module
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.load()
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        hint = f"{self.prog} --help"
+        _, unknown, rest = message.partition("argument COMMAND: invalid choice: ")
+        if unknown:
+            word = rest.split("'")[1]
+            message, hint = f"there is no command {word!r}", did_you_mean(word, list(VERBS)) or hint
+        self.print_usage(sys.stderr)
+        code = exits.EXEC_FAILED if self.verb in STREAM_VERBS else exits.USAGE
+        self.exit(code, f"error: {message}\nhint: {hint}\n")
+
+
+class Once(argparse.Action):
+    """An option that is refused the second time, not silently overwritten."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if getattr(namespace, self.dest, None) is not None:
+            parser.error(f"argument {option_string}: may be given once")
+        setattr(namespace, self.dest, values)
+
+
+def add_shared_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every verb, before it or after it. A verb's own short option (`logs -f`) wins over a shared one."""
+    missing = argparse.SUPPRESS
+    parser.add_argument("-f", "--file", metavar="FILE", action=Once, default=missing, help="the sandbox file")
+    parser.add_argument("-C", "--directory", metavar="DIR", default=missing, help="act as if started in DIR")
+    parser.add_argument("--no-color", action="store_true", default=missing, help="no colours (also: NO_COLOR)")
+
+
+def build_parser() -> VerbParser:
+    """The whole command line. Verbs' own arguments appear when their parser is used or `load`ed."""
+    codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in exits.MEANINGS)
+    parser = VerbParser(
+        prog="sbx",
+        description="Sandboxes for AI agents, described in a sandbox.yaml, on real microVMs.",
+        epilog=f"exit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_shared_options(parser)
+    parser.add_argument("-v", "--version", action="version", version=f"sbx {__version__}")
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb", parser_class=VerbParser)
+    for verb, purpose in VERBS.items():
+        _add_verb(verbs, verb, help=purpose)
+    for verb in HIDDEN_VERBS:
+        _add_verb(verbs, verb)
+    return parser
+
+
+def _add_verb(verbs: Any, verb: str, **options: Any) -> None:
+    parser = verbs.add_parser(
+        verb,
+        allow_abbrev=False,
+        conflict_handler="resolve",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **options,
+    )
+    parser.verb = verb
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    console = Console.of_process(os.environ)
+    code = exits.BUG
+    try:
+        code = run(words, console)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough (`sbx logs box | head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 128 + signal.SIGPIPE
+    sys.exit(code)
+
+
+def run(words: Sequence[str], console: Console) -> int:
+    """Run a command line and give its exit code. Exits only for --help, --version and wrong arguments."""
+    parser = build_parser()
+    failed = exits.FAILED
+    try:
+        args = parser.parse_args(words)
+        failed = exits.EXEC_FAILED if args.verb in STREAM_VERBS else exits.FAILED
+        if args.verb is None:
+            parser.print_help(sys.stderr)
+            return exits.USAGE
+        return _run_verb(args, console)
+    except BrokenPipeError:
+        raise
+    except BaseException as exc:
+        return _explain(exc, console, failed)
+
+
+def _run_verb(args: argparse.Namespace, console: Console) -> int:
+    if getattr(args, "no_color", False):
+        console.color = False
+    args.file = getattr(args, "file", None)
+    if directory := getattr(args, "directory", None):
+        os.chdir(directory)
+    code: int = args.run(args, console)
+    return code
+
+
+def _explain(exc: BaseException, console: Console, failed: int) -> int:
+    """Say what went wrong and give the exit code for it. Several failures of parallel tasks are said one by one."""
+    if isinstance(exc, SystemExit):
+        raise exc
+    if isinstance(exc, BaseExceptionGroup):
+        codes = [_explain(inner, console, failed) for inner in exc.exceptions]
+        return max(codes)
+    if isinstance(exc, KeyboardInterrupt):
+        console.say("interrupted")
+        return exits.INTERRUPTED
+    if isinstance(exc, SandboxfileError):
+        console.failure(exc)
+        return failed
+    if isinstance(exc, OSError) and (exc.filename is not None or exc.errno in _WORLD):
+        console.error(f"{exc.filename}: {exc.strerror}" if exc.filename is not None else str(exc.strerror))
+        return failed
+    import traceback
+
+    console.say("".join(traceback.format_exception(exc)).rstrip())
+    console.error("This is a bug in sandboxfile.")
+    console.say(f"hint: please report it with the lines above and `sbx doctor`; this is sbx {__version__}")
+    return exits.BUG

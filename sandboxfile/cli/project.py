@@ -1,0 +1,119 @@
+"""What a command acts on: the sandbox file, found upward as Compose does, and the sandboxes that names mean."""
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.errors import NotFoundError, SandboxfileError
+from sandboxfile.host.layout import SANDBOX_FILES, Layout
+from sandboxfile.names import SandboxId
+
+if TYPE_CHECKING:
+    from sandboxfile.cli.views.console import Console
+    from sandboxfile.diagnostics import Diagnostics
+    from sandboxfile.model.desired import DesiredState
+    from sandboxfile.pipeline import Loaded
+
+
+class WrongFile(SandboxfileError):
+    """The sandbox file has errors, and they have been shown."""
+
+
+def this_layout() -> Layout:
+    """Where this user's files are."""
+    return Layout.from_environment(os.environ, Path.home(), os.getuid())
+
+
+def find_file(given: str | None) -> Path:
+    """The file given, else the nearest sandbox.yaml here or above. Raises NotFoundError."""
+    if given is not None:
+        path = Path(given)
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {given}")
+        return path
+    found = find_upward()
+    if found is None:
+        raise NotFoundError(
+            f"no {SANDBOX_FILES[0]} here or in a directory above", hint="`sbx init` writes one; -f FILE names another"
+        )
+    return found
+
+
+def find_upward() -> Path | None:
+    """The nearest sandbox file here or above."""
+    from sandboxfile.host import inputs
+
+    return inputs.find_file(Path.cwd())
+
+
+def load_project(args: argparse.Namespace, console: "Console") -> "DesiredState":
+    """Load the sandbox file, show what is wrong with it, and give what it asks for. Raises WrongFile."""
+    from sandboxfile import pipeline
+
+    loaded = pipeline.load(find_file(args.file), this_layout())
+    show_problems(loaded, console)
+    if loaded.desired is None:
+        raise WrongFile("the sandbox file has errors; nothing was changed")
+    return loaded.desired
+
+
+def show_problems(loaded: "Loaded", console: "Console") -> None:
+    """Errors and warnings with their place in the file, on standard error."""
+    show_diagnostics(loaded.diagnostics, loaded.sources, console)
+
+
+def show_diagnostics(diagnostics: "Diagnostics", sources: Mapping[str, str], console: "Console") -> None:
+    """The same for diagnostics from elsewhere; `sources` are the texts of the files they point into."""
+    if diagnostics:
+        from sandboxfile.cli.views.diagnostics import render_human
+
+        console.say(render_human(diagnostics, sources, color=console.color).rstrip())
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+
+def known_sandboxes(layout: Layout) -> list[SandboxId]:
+    """Every sandbox of this user that has a directory, whatever its state."""
+    from sandboxfile.host.statedir import sandbox_directories
+
+    return [SandboxId(project, name) for project, name in sandbox_directories(layout)]
+
+
+def find_sandboxes(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
+    """What the names mean, without repeats. Raises NotFoundError for the first that means nothing."""
+    known = known_sandboxes(this_layout())
+    here: str | None = None
+    if any("/" not in name for name in names):
+        here = project_here(args)
+    return list(dict.fromkeys(match_name(name, known, here) for name in names))
+
+
+def project_here(args: argparse.Namespace) -> str | None:
+    """The project of the sandbox file given or found upward; None when there is none, or it is wrong."""
+    if args.file is None and find_upward() is None:
+        return None
+    from sandboxfile import pipeline
+
+    loaded = pipeline.load(find_file(args.file), this_layout())
+    return loaded.desired.project if loaded.desired is not None else None
+
+
+def match_name(name: str, known: Sequence[SandboxId], here: str | None) -> SandboxId:
+    """`project/name`, or `name`: of the project `here`, else the only sandbox of that name. Raises NotFoundError."""
+    if "/" in name:
+        matches = [id for id in known if str(id) == name]
+    else:
+        matches = [id for id in known if id.name == name]
+        matches = [id for id in matches if id.project == here] or matches
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        listed = ", ".join(map(str, matches))
+        raise NotFoundError(f"several sandboxes are called {name}", hint=f"say which one: {listed}")
+    words = [str(id) for id in known] + [id.name for id in known if here in (None, id.project)]
+    hint = did_you_mean(name, words) or "`sbx ls -a` lists the sandboxes, `sbx up` creates those of the sandbox file"
+    raise NotFoundError(f"there is no sandbox {name}", hint=hint)

@@ -1,0 +1,34 @@
+"""A plan for people (planning's own text, in colour) and for machines. Pure."""
+
+from typing import Any
+
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.diagnostics import to_json
+from sandboxfile.cli.views.text import harmless
+from sandboxfile.model.plan import Plan
+from sandboxfile.planning import render
+
+# By the first word of a line: planning's symbols for actions, and its mark for what is lost.
+_COLORS = {
+    "+": ("green",),
+    ">": ("green",),
+    "~": ("yellow",),
+    "-": ("red",),
+    "-/+": ("bold", "red"),
+    "!!": ("bold", "red"),
+    "?": ("yellow",),
+}
+
+
+def render_plan(plan: Plan, console: Console) -> str:
+    """The text of the plan."""
+    return "\n".join(_colored(line, console) for line in harmless(render.render(plan)).rstrip().splitlines())
+
+
+def _colored(line: str, console: Console) -> str:
+    return console.style(line, *_COLORS.get(line.strip().partition(" ")[0], ()))
+
+
+def plan_object(plan: Plan) -> dict[str, Any]:
+    """The object of `plan --format json`; its keys are public surface."""
+    return {**render.to_json(plan), "diagnostics": to_json(plan.diagnostics)}

@@ -1,0 +1,129 @@
+"""Observed sandboxes as table, detail page and JSON objects. Pure; the JSON's keys are public surface."""
+
+import dataclasses
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sandboxfile.cli.views.text import age, harmless, size, table
+from sandboxfile.model.desired import Workspace
+from sandboxfile.model.observed import MainProcess, ObservedSandbox
+
+HEADER = ("ID", "NAME", "TEMPLATE", "STATUS", "WORKSPACE", "AGE")
+
+
+def listing(sandboxes: Sequence[ObservedSandbox], now: datetime) -> str:
+    """A line per sandbox."""
+    return table(HEADER, [_cells(sandbox, now) for sandbox in sandboxes])
+
+
+def _cells(sandbox: ObservedSandbox, now: datetime) -> list[str]:
+    applied = sandbox.applied
+    if applied is None:
+        return [str(sandbox.id), sandbox.id.name, "-", f"{sandbox.status} (unreadable)", "-", "-"]
+    workspaces = applied.spec.workspaces
+    more = f" (+{len(workspaces) - 1})" if len(workspaces) > 1 else ""
+    shown = workspaces[0].source + more if workspaces else "-"
+    status = sandbox.status if sandbox.disk_present else f"{sandbox.status} (disk missing)"
+    return [str(sandbox.id), sandbox.id.name, applied.spec.template, status, shown, age(applied.created_at, now)]
+
+
+def summary(sandbox: ObservedSandbox) -> dict[str, Any]:
+    """One object of `ls --format json`."""
+    applied = sandbox.applied
+    return {
+        "id": str(sandbox.id),
+        "project": sandbox.id.project,
+        "name": sandbox.id.name,
+        "status": sandbox.status,
+        "template": applied.spec.template if applied else None,
+        "workspaces": [dataclasses.asdict(workspace) for workspace in applied.spec.workspaces] if applied else [],
+        "created_at": applied.created_at if applied else None,
+        "source": applied.source if applied else None,
+        "problem": sandbox.problem,
+    }
+
+
+def detail(sandbox: ObservedSandbox, files: dict[str, str]) -> dict[str, Any]:
+    """The object of `status --format json`: the summary, what was applied, what runs, and where its files are."""
+    applied, machine = sandbox.applied, sandbox.machine
+    return {
+        **summary(sandbox),
+        "disk_present": sandbox.disk_present,
+        "setup_done": applied.setup_done if applied else None,
+        "spec": _plain(applied.spec) if applied else None,
+        "machine": _plain(machine) if machine else None,
+        "files": files,
+    }
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    fields = dataclasses.asdict(value)
+    if "env" in fields:
+        fields["env"] = dict(fields["env"])
+    if "id" in fields:
+        fields["id"] = str(value.id)
+    return fields
+
+
+def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime) -> str:
+    """`status` for people: a name and a value a line; an empty name goes on with the one above."""
+    lines = [("id", str(sandbox.id)), ("status", sandbox.status)]
+    if sandbox.problem:
+        lines.append(("problem", sandbox.problem))
+    if not sandbox.disk_present:
+        lines.append(("problem", "the disk is missing"))
+    lines += _applied_lines(sandbox, now)
+    lines += _machine_lines(sandbox, now)
+    lines += files.items()
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:<{width}}  {harmless(text)}".rstrip() for name, text in lines)
+
+
+def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, str]]:
+    if sandbox.applied is None:
+        return []
+    applied, spec = sandbox.applied, sandbox.applied.spec
+    given = spec.resources
+    lines = [
+        ("file", applied.source),
+        ("created", f"{applied.created_at} ({age(applied.created_at, now)} ago)"),
+        ("template", f"{spec.template} ({spec.image.base})"),
+        ("user", spec.user),
+        ("resources", f"{given.cpus} cpus, {size(given.memory)} memory, {size(given.disk)} disk"),
+        ("setup", f"{applied.setup_done} of {len(spec.setup)} commands done" if spec.setup else "none"),
+        ("protect", "yes" if spec.protect else "no"),
+    ]
+    attached = None if sandbox.machine is None else sandbox.machine.workspaces
+    for position, workspace in enumerate(spec.workspaces):
+        missing = "" if attached is None or workspace in attached else " (not attached)"
+        lines.append(("" if position else "workspaces", _workspace(workspace) + missing))
+    return lines
+
+
+def _workspace(workspace: Workspace) -> str:
+    target = "" if workspace.target == workspace.source else f" at {workspace.target}"
+    return f"{workspace.source}{target} ({workspace.mode})"
+
+
+def _machine_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, str]]:
+    machine = sandbox.machine
+    if machine is None:
+        return []
+    emulated = ": emulation, not a security boundary" if machine.accelerator == "tcg" else ""
+    return [
+        ("started", f"{machine.started_at} ({age(machine.started_at, now)} ago)"),
+        ("accelerator", machine.accelerator + emulated),
+        ("main process", main_process(machine.main)),
+    ]
+
+
+def main_process(main: MainProcess) -> str:
+    """In words: `running, 2 restarts`."""
+    words = {
+        "none": "none",
+        "running": "running",
+        "waiting": f"exited with {main.exit_code}, to be started again",
+        "exited": f"exited with {main.exit_code}",
+    }[main.status]
+    return words if not main.restarts else f"{words}, {main.restarts} restart{'s' * (main.restarts > 1)}"

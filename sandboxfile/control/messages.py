@@ -1,0 +1,227 @@
+"""Every message between a client (the CLI) and a sandbox's supervisor. Data only.
+
+One connection carries one request and its replies. A line is a JSON object `{"v": 1, "kind": NAME, ...fields}`;
+unknown versions are refused, not guessed. `Exec` is accompanied by three descriptors (stdin, stdout, stderr).
+A connection that closes before `Exited` means that the client is gone: its process inside is killed.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from sandboxfile.errors import ControlError
+from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.model.observed import Machine
+
+VERSION = 1
+LINE_LIMIT = 4 << 20  # bytes; a longer line is a protocol error
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class GetStatus:
+    """Answered by `StatusReply`, at any time, also while the machine boots."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitReady:
+    """Answered by `Progress`* and then `Done` once the guest answers and all workspaces are mounted, or `Failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exec:
+    """Run a command inside. Answered by `Started`, then `Exited` or `Failed`.
+
+    Without `user` and `cwd`: the sandbox's own. `env` overrides the sandbox's. `rows`/`columns` with `tty` only.
+    `detach`: no streams are connected; `Exited` does not follow `Started`, and the client may go.
+    """
+
+    argv: tuple[str, ...]
+    tty: bool = False
+    stdin: bool = False
+    detach: bool = False
+    user: str | None = None
+    cwd: str | None = None
+    env: tuple[tuple[str, str], ...] = ()
+    term: str = ""
+    rows: int = 24
+    columns: int = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Client to supervisor, during a tty `Exec`."""
+
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Client to supervisor, during an `Exec`. `name` without SIG: INT, TERM, HUP…"""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Share a workspace and mount it. Idempotent. Answered by `Done` or `Failed`."""
+
+    workspace: Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """Unmount a workspace by its target (lazily, when processes still use it) and unplug it. Idempotent."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrowDisk:
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Take over what needs no restart from `spec`: env, user, restart policy, for what is started from now on."""
+
+    spec: DesiredSandbox
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """Run the setup commands from `first` on. Answered by `Output`*, `SetupDone`*, then `Done`, or `Failed`."""
+
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartMain:
+    """Start the main process unless it runs or there is none. Answered by `Done`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Let a paused machine run again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Power off: TERM to the main process, sync, power off, then quit. Answered by `Done` when the machine is gone."""
+
+    timeout: float = 10.0
+
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReply:
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A line that a setup command printed."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetupDone:
+    """Setup command number `index` (from 0) has finished and is recorded."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """`code` is the command's own; 128+N when signal N ended it."""
+
+    code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """`error` names a class of `sandboxfile.errors`; `exit_code` only for CommandError."""
+
+    error: str
+    message: str
+    hint: str | None = None
+    output: str = ""
+    exit_code: int = 1
+
+
+Message = (
+    GetStatus
+    | WaitReady
+    | Exec
+    | Resize
+    | Signal
+    | Attach
+    | Detach
+    | GrowDisk
+    | Update
+    | RunSetup
+    | StartMain
+    | Resume
+    | Stop
+    | StatusReply
+    | Progress
+    | Output
+    | SetupDone
+    | Started
+    | Exited
+    | Done
+    | Failed
+)
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__args__}
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_KINDS[kind])
+
+
+def encode(message: Message) -> bytes:
+    """One line, with its newline."""
+    fields = {"v": VERSION, "kind": type(message).__name__, **dataclasses.asdict(message)}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of one line. Raises ControlError for anything that this version does not know."""
+    try:
+        fields = json.loads(line)
+        version, kind = fields.pop("v"), fields.pop("kind")
+        if version != VERSION:
+            raise ControlError(
+                f"the other side speaks protocol version {version}, this one {VERSION}",
+                hint="restart the sandbox with the same version of sbx: sbx restart NAME",
+            )
+        message: Message = _adapter(kind).validate_python(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
+        raise ControlError(f"malformed message: {line[:200]!r}") from exc
+    return message

@@ -1,0 +1,122 @@
+"""Looks at this host for `resolve`: finds and reads the sandbox file, and gathers facts about the paths it names.
+
+Reads regular files only, and no more of them than a sandbox file may have. Decides nothing.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from sandboxfile.errors import HostError, NotFoundError
+from sandboxfile.host.layout import SANDBOX_FILES, Layout
+from sandboxfile.language.document import FILE_LIMIT
+from sandboxfile.model.spec import SandboxFile
+from sandboxfile.resolve.inputs import PathFact, ResolveInputs, absolute, env_files_needed, paths_needed
+
+_LINK_LIMIT = 40  # as the kernel's MAXSYMLINKS
+
+
+def find_file(start: Path) -> Path | None:
+    """The nearest sandbox file in `start` or above it."""
+    for directory in (start, *start.parents):
+        for name in SANDBOX_FILES:
+            if (directory / name).is_file():
+                return directory / name
+    return None
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file; of a file that is too long, enough for `decode` and `parse` to say so.
+
+    Raises NotFoundError, and HostError when it is no regular file or may not be read.
+    """
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer, for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError) as exc:
+        raise NotFoundError(f"there is no file {path}") from exc
+    except OSError as exc:
+        raise HostError(f"cannot read {path}: {exc.strerror}") from exc
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise HostError(f"cannot read {path}: it is not a regular file")
+        try:
+            return file.read(4 * FILE_LIMIT + 1)  # the limit counts characters, of at most four bytes
+        except OSError as exc:
+            raise HostError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def gather(
+    file: SandboxFile, path: Path, layout: Layout, environ: Mapping[str, str], home: Path | None = None
+) -> ResolveInputs:
+    """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here."""
+    here = str(Path.cwd())
+    home_path = absolute(str(home or Path.home()), here, here)
+    file_path = absolute(str(path), here, home_path)
+    base = os.path.dirname(file_path)  # noqa: PTH120 - as `resolve` sees it
+    private = tuple(absolute(str(root), here, home_path) for root in (layout.state, layout.cache, layout.runtime))
+    wanted = env_files_needed(file, base, home_path)
+    paths = paths_needed(file, base, home_path) | {file_path, home_path, *private}
+    facts = {path: look(path, read=path in wanted) for path in sorted(paths)}
+    return ResolveInputs(file_path, home_path, private, MappingProxyType(facts), MappingProxyType(dict(environ)))
+
+
+def look(path: str, *, read: bool = False) -> PathFact:
+    """What stands at an absolute path; with `read`, also what is in it. Never raises."""
+    try:
+        real, links = follow(path)
+        mode = os.stat(real).st_mode  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return PathFact("missing", *_follow_existing(path))
+    except OSError as exc:
+        return PathFact("missing", path, problem=exc.strerror or str(exc))
+    if stat.S_ISDIR(mode):
+        return PathFact("directory", real, links)
+    if not stat.S_ISREG(mode):
+        return PathFact("other", real, links)
+    if not read:
+        return PathFact("file", real, links)
+    try:
+        content = read_file(Path(real))
+    except (HostError, NotFoundError) as exc:
+        return PathFact("file", real, links, problem=exc.message)
+    if len(content) > FILE_LIMIT:
+        return PathFact("file", real, links, problem=f"it is longer than {FILE_LIMIT >> 10} KiB")
+    return PathFact("file", real, links, content)
+
+
+def _follow_existing(path: str) -> tuple[str, tuple[str, ...]]:
+    """As `follow`, for a path whose last parts do not exist (a state directory before the first use)."""
+    head, tail = os.path.split(path)
+    try:
+        real, links = follow(head)
+    except OSError:
+        real, links = _follow_existing(head) if head != path else (path, ())
+    return os.path.join(real, tail), links  # noqa: PTH118
+
+
+def follow(path: str) -> tuple[str, tuple[str, ...]]:
+    """The real path of an absolute one, and the real place of every symlink on the way. Raises OSError.
+
+    Not os.path.realpath: it does not tell which links it followed, and a guest may be able to turn some of them.
+    """
+    current, links = "/", []
+    pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            current = os.path.dirname(current)  # noqa: PTH120
+            continue
+        step = os.path.join(current, part)  # noqa: PTH118
+        if not stat.S_ISLNK(os.lstat(step).st_mode):
+            current = step
+            continue
+        links.append(step)
+        if len(links) > _LINK_LIMIT:
+            raise OSError(40, "too many levels of symbolic links", path)
+        target = os.readlink(step)  # noqa: PTH115
+        current = "/" if target.startswith("/") else current
+        pending += [part for part in reversed(target.split("/")) if part not in ("", ".")]
+    return current, tuple(links)

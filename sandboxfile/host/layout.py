@@ -1,0 +1,127 @@
+"""Every file name that sandboxfile uses on the host, and nothing else. Pure: makes paths, touches none.
+
+    state    $XDG_STATE_HOME/sandboxfile    sandboxes with their disks, records and logs; project locks and journals
+    cache    $XDG_CACHE_HOME/sandboxfile    kernels and images by content; safe to delete at any time
+    runtime  $XDG_RUNTIME_DIR/sandboxfile   sockets; short, because a UNIX socket's path is limited to 107 bytes
+
+`SBX_HOME` moves all three.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxfile.names import SandboxId
+
+SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPaths:
+    """The files of one sandbox. All but `control` are in its state directory `root`."""
+
+    root: Path
+    control: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the supervisor for life: lock held = sandbox running."""
+        return self.root / "lock"
+
+    @property
+    def record(self) -> Path:
+        return self.root / "record.json"
+
+    @property
+    def base(self) -> Path:
+        """Hard link to (or copy of) the image that `disk` is an overlay of: deleting the cache loses no disk."""
+        return self.root / "base.ext4"
+
+    @property
+    def disk(self) -> Path:
+        return self.root / "disk.qcow2"
+
+    @property
+    def console_log(self) -> Path:
+        return self.root / "console.log"
+
+    @property
+    def main_log(self) -> Path:
+        return self.root / "main.log"
+
+    @property
+    def supervisor_log(self) -> Path:
+        return self.root / "supervisor.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The three roots of one user."""
+
+    state: Path
+    cache: Path
+    runtime: Path
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str], home: Path, uid: int) -> "Layout":
+        """Where the XDG variables or SBX_HOME put us. Relative values are ignored, as the XDG specification asks."""
+
+        def absolute(name: str) -> Path | None:
+            value = environ.get(name, "")
+            return Path(value) if value.startswith("/") else None
+
+        if moved := absolute("SBX_HOME"):
+            return cls(moved / "state", moved / "cache", moved / "run")
+        state = absolute("XDG_STATE_HOME") or home / ".local/state"
+        cache = absolute("XDG_CACHE_HOME") or home / ".cache"
+        runtime = absolute("XDG_RUNTIME_DIR")
+        return cls(
+            state / "sandboxfile",
+            cache / "sandboxfile",
+            runtime / "sandboxfile" if runtime else Path(f"/tmp/sandboxfile-{uid}"),  # noqa: S108 - checked to be ours, 0700
+        )
+
+    @property
+    def sandboxes(self) -> Path:
+        """Holds `PROJECT/NAME/` for every sandbox."""
+        return self.state / "sandboxes"
+
+    @property
+    def trash(self) -> Path:
+        """Where a deleted sandbox's directory is renamed to, before its files go one by one."""
+        return self.state / "trash"
+
+    def sandbox(self, id: SandboxId) -> SandboxPaths:
+        """The files of one sandbox."""
+        # The hash keeps the socket's path short whatever the names; state distinguishes two SBX_HOMEs in one runtime.
+        key = hashlib.sha256(f"{self.state}\0{id}".encode()).hexdigest()[:16]
+        return SandboxPaths(self.sandboxes / id.project / id.name, self.runtime / f"{key}.sock")
+
+    def project_lock(self, project: str) -> Path:
+        """Held while a plan of this project is applied."""
+        return self.state / "projects" / f"{project}.lock"
+
+    def journal(self, project: str) -> Path:
+        """What the running (or interrupted) apply does, a JSON line per event."""
+        return self.state / "projects" / f"{project}.journal"
+
+    @property
+    def host_record(self) -> Path:
+        """Decisions made once per host: the subordinate ids of a root caller."""
+        return self.state / "host.json"
+
+    @property
+    def platforms(self) -> Path:
+        """Holds `DIGEST/` with vmlinux, initrd, tools.erofs."""
+        return self.cache / "platforms"
+
+    @property
+    def images(self) -> Path:
+        """Holds `DIGEST/` with rootfs.ext4."""
+        return self.cache / "images"
+
+    @property
+    def accelerator_record(self) -> Path:
+        """The result of the timed accelerator probe."""
+        return self.cache / "accelerator.json"

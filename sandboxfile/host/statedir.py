@@ -1,0 +1,201 @@
+"""The state directory on disk: private directories, atomic versioned records, locks. The only writer of records.
+
+Atomic means: a reader sees the old bytes or the new ones, whatever is killed when. Locks are flock(2): the kernel
+drops them with the process, so a held lock is a living holder.
+"""
+
+import fcntl
+import json
+import os
+import stat
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+
+from sandboxfile.errors import BusyError, HostError, StateError
+from sandboxfile.host.layout import Layout, SandboxPaths
+from sandboxfile.model.observed import Applied
+
+RECORD_VERSION = 1
+_LOCK_POLL = 0.05  # seconds
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace a file as one step: temporary file, fsync, rename, fsync of the directory. Mode 0600."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).rename(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames and unlinks in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@cache
+def _applied() -> TypeAdapter[Applied]:
+    return TypeAdapter(Applied)
+
+
+def write_record(paths: SandboxPaths, applied: Applied) -> None:
+    """Remember what was applied to a sandbox."""
+    fields: dict[str, Any] = {"version": RECORD_VERSION, **asdict(applied)}
+    write_atomic(paths.record, json.dumps(fields, indent=1, ensure_ascii=False).encode())
+
+
+def read_record(paths: SandboxPaths) -> Applied:
+    """What was applied. Raises StateError when it is missing, unreadable, or written by a newer version."""
+    try:
+        fields = json.loads(paths.record.read_bytes())
+        version = fields.pop("version")
+        if version != RECORD_VERSION:
+            raise StateError(
+                f"the record {paths.record} has version {version}; this program knows {RECORD_VERSION}",
+                hint="use the sbx that wrote it, or delete the sandbox with `sbx rm --force`",
+            )
+        return _applied().validate_python(fields)
+    except FileNotFoundError as exc:
+        raise StateError(f"the record {paths.record} is missing", hint="`sbx rm --force` deletes what is left") from exc
+    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as exc:
+        raise StateError(
+            f"the record {paths.record} cannot be read: {exc}", hint="`sbx rm --force` deletes the sandbox"
+        ) from exc
+
+
+# --- directories -------------------------------------------------------------------------------------------------
+
+
+def ensure_directories(layout: Layout) -> None:
+    """Make the three roots, 0700 and ours. Raises HostError when one is a symlink or somebody else's."""
+    for root in (layout.state, layout.cache, layout.runtime):
+        private_directory(root)
+    for path in (layout.sandboxes, layout.trash, layout.state / "projects", layout.platforms, layout.images):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def private_directory(path: Path) -> None:
+    """Make a directory that only we can enter; refuse one that others own (a trap in /tmp)."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise HostError(f"{path} is not a directory of ours", hint="remove it, or set SBX_HOME to another place")
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        path.chmod(0o700)
+
+
+# --- locks -------------------------------------------------------------------------------------------------------
+
+
+def try_lock(path: Path) -> int | None:
+    """Take a lock for as long as the descriptor given is open; None when somebody else holds it.
+
+    The file may be removed by its holder (a deleted sandbox): a lock on a file that is no longer at `path` is
+    no lock, so it is opened again.
+    """
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        try:
+            if os.path.samestat(os.fstat(handle), path.lstat()):
+                return handle
+        except FileNotFoundError:
+            pass
+        os.close(handle)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether somebody holds the lock. Creates nothing."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+@asynccontextmanager
+async def hold_lock(path: Path, what: str, timeout: float) -> AsyncIterator[int]:
+    """Hold a lock for a block of work; waits up to `timeout` seconds for it. Raises BusyError.
+
+    `what` names the work in the message. The holder writes its pid and work into the file, for that message only.
+    """
+    handle = try_lock(path)
+    with anyio.move_on_after(timeout):
+        while handle is None:
+            await anyio.sleep(_LOCK_POLL)
+            handle = try_lock(path)
+    if handle is None:
+        holder = path.read_text(errors="replace").strip() if path.exists() else ""
+        raise BusyError(
+            f"cannot {what}: another sbx is at work here" + (f" ({holder})" if holder else ""),
+            hint="wait for it, or give it longer with --lock-timeout SECONDS",
+        )
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"process {os.getpid()}: {what}\n".encode(), 0)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked_shortly(path: Path) -> Iterator[None]:
+    """Hold a lock for a few file operations (blocking, no waiting loop): read-modify-write of one record."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+# --- sandboxes ---------------------------------------------------------------------------------------------------
+
+
+def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
+    """Every `(project, name)` that has a directory, sorted."""
+    found = []
+    for project in _directories(layout.sandboxes):
+        found += [(project.name, sandbox.name) for sandbox in _directories(project)]
+    return sorted(found)
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    except FileNotFoundError:
+        return []

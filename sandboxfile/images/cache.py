@@ -1,0 +1,176 @@
+"""A cache of directories named by what they were made from: `ROOT/DIGEST/` holds files and a manifest.
+
+A directory appears by one rename when it is whole, and never changes afterwards. Builders of one digest take turns
+under a lock; those who waited find the work done. What a killed builder left behind is swept by the next one.
+Deleting any of it at any moment costs a rebuild and nothing else.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+VERSION = 1
+POLL_SECONDS = 0.2
+
+type Manifest = dict[str, Any]
+type Remove = Callable[[Path], Awaitable[None]]
+
+
+def find(root: Path, digest: str) -> tuple[Path, Manifest] | None:
+    """The whole directory of `digest` and its manifest, or None: absent, of another version, or short of a file."""
+    directory = root / digest
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+        if manifest["version"] != VERSION or manifest["digest"] != digest:
+            return None
+        for name, size in manifest["files"].items():
+            if (directory / name).stat().st_size != size:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # an unreadable entry is rebuilt, whatever is wrong with it
+    return directory, manifest
+
+
+def digests(root: Path) -> frozenset[str]:
+    """Every digest that `find` would find."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return frozenset()
+    return frozenset(name for name in names if not name.startswith(".") and find(root, name))
+
+
+async def build(
+    root: Path,
+    digest: str,
+    make: Callable[[Path], Awaitable[Mapping[str, Any]]],
+    *,
+    report: Callable[[str], None],
+    remove: Remove | None = None,
+) -> tuple[Path, Manifest]:
+    """Find `digest`, or `make` it once however many ask at a time. Gives the directory and its manifest.
+
+    `make` fills the empty directory it is given and returns what to remember; files that begin with a dot are
+    scratch and are dropped. When it fails or is cancelled nothing is left. `remove` deletes a scratch tree.
+    """
+    remove = remove or _remove
+    if found := find(root, digest):
+        return found
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    async with _locked(root, digest, report):
+        if found := find(root, digest):
+            return found
+        await _sweep(root, digest, remove)
+        work = Path(tempfile.mkdtemp(prefix=f".build-{digest}-", dir=root))
+        try:
+            facts = dict(await make(work))
+            await _drop_scratch(work, remove)
+            manifest = _seal(work, digest, facts)
+            await _replace(work, root / digest, remove)
+        finally:
+            await _shielded(remove, work)
+        return root / digest, manifest
+
+
+def _seal(work: Path, digest: str, facts: Mapping[str, Any]) -> Manifest:
+    """Put everything on the disk, the manifest last."""
+    files = {}
+    for path in sorted(work.iterdir()):
+        path.chmod(0o444)
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        files[path.name] = path.stat().st_size
+    manifest = {**facts, "version": VERSION, "digest": digest, "files": files}
+    with (work / MANIFEST).open("w") as stream:
+        json.dump(manifest, stream, indent=1, sort_keys=True)
+        stream.flush()
+        os.fsync(stream.fileno())
+    work.chmod(0o755)
+    _fsync_directory(work)
+    return manifest
+
+
+async def _replace(work: Path, target: Path, remove: Remove) -> None:
+    if target.exists():  # broken, else it had been found
+        await remove(target)
+    work.rename(target)
+    _fsync_directory(target.parent)
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _drop_scratch(work: Path, remove: Remove) -> None:
+    for path in work.iterdir():
+        if path.name.startswith("."):
+            await remove(path)
+
+
+async def _sweep(root: Path, digest: str, remove: Remove) -> None:
+    """Remove what builders left that live no more: ours is locked by us, another digest's only if we get its lock."""
+    for path in root.glob(".build-*"):
+        owner = path.name.removeprefix(".build-").rsplit("-", 1)[0]
+        if owner == digest:
+            await remove(path)
+            continue
+        descriptor = _try_lock(root, owner)
+        if descriptor is not None:
+            try:
+                await remove(path)
+            finally:
+                os.close(descriptor)
+
+
+@asynccontextmanager
+async def _locked(root: Path, digest: str, report: Callable[[str], None]) -> AsyncIterator[None]:
+    import anyio  # here, because `find` and `digests` are for programs that build nothing
+
+    descriptor = _try_lock(root, digest)
+    if descriptor is None:
+        report("waiting for another build of the same")
+        while (descriptor := _try_lock(root, digest)) is None:
+            await anyio.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(root: Path, digest: str) -> int | None:
+    """A descriptor that holds the lock until it is closed, or None when somebody else has it."""
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(root / f".lock-{digest}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+async def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+async def _shielded(remove: Remove, path: Path) -> None:
+    import anyio
+
+    if not path.exists():
+        return
+    with anyio.CancelScope(shield=True):
+        await remove(path)

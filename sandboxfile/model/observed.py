@@ -1,0 +1,86 @@
+"""What is there: a snapshot made by `observe`, which chooses nothing. Read by `planning`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.names import SandboxId
+
+# What a supervisor says of its sandbox. `starting` until the guest answers and everything asked for is attached;
+# `paused` when QEMU says so behind our back; `stopping` on the way down.
+Health = Literal["starting", "running", "paused", "stopping"]
+# `stopped`: nobody holds the lock. `unresponsive`: the lock is held and the control socket does not answer.
+Status = Literal["starting", "running", "paused", "stopping", "stopped", "unresponsive"]
+MainStatus = Literal["none", "running", "waiting", "exited"]
+
+
+@dataclass(frozen=True, slots=True)
+class MainProcess:
+    """The sandbox's main process. `waiting`: to be started again after a back-off. `restarts` since the sandbox started."""
+
+    status: MainStatus = "none"
+    exit_code: int | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A running microVM as QEMU and the guest tell it, not as we remember it.
+
+    `memory` and `disk` in bytes; `cpus` whole. `workspaces` are those attached, with the file server alive.
+    `boot` is the fingerprint of everything that only a restart can change.
+    """
+
+    health: Health
+    cpus: int
+    memory: int
+    disk: int
+    workspaces: tuple[Workspace, ...]
+    main: MainProcess
+    accelerator: str
+    boot: str
+    started_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the record on disk says. `spec` is what was last applied; `setup_done` counts finished setup commands.
+
+    `created_at` is RFC 3339, UTC; `source` the absolute path of the file it came from.
+    """
+
+    spec: DesiredSandbox
+    source: str
+    created_at: str
+    setup_done: int
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedSandbox:
+    """One sandbox found in the state directory. `machine` is set unless stopped or unresponsive.
+
+    `disk_present` is False when the record is there and its disk is not (somebody deleted it).
+    `problem` says why the record cannot be used (unreadable, newer version), and then `applied` is None.
+    """
+
+    id: SandboxId
+    status: Status
+    applied: Applied | None
+    machine: Machine | None = None
+    disk_present: bool = True
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedState:
+    """All that bears on one project: its sandboxes sorted by name, the images in the cache, and leftovers.
+
+    `images` are digests that are built and whole. `platform_ready`: kernel and guest tools are in the cache.
+    `source_exists`: for every file named by a record, whether it is still there.
+    """
+
+    project: str
+    sandboxes: tuple[ObservedSandbox, ...] = ()
+    images: frozenset[str] = frozenset()
+    platform_ready: bool = False
+    missing_sources: frozenset[str] = frozenset()

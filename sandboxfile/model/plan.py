@@ -1,0 +1,179 @@
+"""What will be done, as data: changes (what a person reads) and steps (what the executor does).
+
+Made by `planning`, executed by `apply`, shown by `cli/views`. Each step is one effect with a reason that a person
+can read; the reason never drives behaviour.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sandboxfile.diagnostics import Diagnostics
+from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.names import SandboxId
+
+Effect = Literal["live", "restart", "replace"]
+Action = Literal["create", "update", "restart", "replace", "start", "resume", "stop", "delete", "build"]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange:
+    """One field of one sandbox. `path` as in the file (`resources.memory`, `workspaces./src`); `before`/`after` printable.
+
+    `reason` says why the effect is what it is.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
+    effect: Effect
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object's change. `subject` is `template NAME` or `sandbox NAME`; `cause` why, in words; `loses_disk` is said loudly."""
+
+    subject: str
+    action: Action
+    cause: str
+    fields: tuple[FieldChange, ...] = ()
+    loses_disk: bool = False
+
+
+# --- steps: one effect each --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PreparePlatform:
+    """Build the kernel and the guest tools into the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildImage:
+    image: ImageSpec
+
+
+@dataclass(frozen=True, slots=True)
+class CreateSandbox:
+    """Make the directory, disk and record. After it the sandbox exists and is stopped."""
+
+    spec: DesiredSandbox
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class StartSandbox:
+    """Start the supervisor and wait until the guest answers and every workspace is mounted."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class RunSetup:
+    """Run the setup commands that have not finished yet."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class StartMain:
+    """Start the main process (after setup); a no-op when the sandbox has none or it runs."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class AttachWorkspace:
+    id: SandboxId
+    workspace: Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class DetachWorkspace:
+    id: SandboxId
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrowDisk:
+    id: SandboxId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRecord:
+    """Remember `spec` as applied; a running supervisor takes over env, user, restart, protect for what it starts next."""
+
+    spec: DesiredSandbox
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeSandbox:
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class StopSandbox:
+    """Stop the machine; its disk stays."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteSandbox:
+    """Delete disk and record of a stopped sandbox. The workspaces stay."""
+
+    id: SandboxId
+
+
+Operation = (
+    PreparePlatform
+    | BuildImage
+    | CreateSandbox
+    | StartSandbox
+    | RunSetup
+    | StartMain
+    | AttachWorkspace
+    | DetachWorkspace
+    | GrowDisk
+    | UpdateRecord
+    | ResumeSandbox
+    | StopSandbox
+    | DeleteSandbox
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node of the plan's graph. `needs` are keys of steps that must have succeeded. Keys are unique and readable."""
+
+    key: str
+    operation: Operation
+    reason: str
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes to show, steps to do in an order that respects `needs`, orphans to report, refusals that stop it.
+
+    `observation` is the fingerprint of the ObservedState it was made from. Empty (`not steps`) means up to date.
+    """
+
+    project: str
+    observation: str
+    changes: tuple[Change, ...] = ()
+    steps: tuple[Step, ...] = ()
+    orphans: tuple[SandboxId, ...] = ()
+    diagnostics: Diagnostics = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """What the user asked of the planner. `only`: names to limit to (empty: all). `goal`: converge, or take down."""
+
+    goal: Literal["up", "down"] = "up"
+    only: tuple[str, ...] = ()
+    remove_orphans: bool = False
+    allow_destroy: bool = False

@@ -1,0 +1,89 @@
+"""What is there: reads directories, locks and records, and asks supervisors, who ask QEMU. Changes and chooses nothing.
+
+A held lock is a running sandbox; a supervisor that holds it and does not answer in time is `unresponsive`.
+"""
+
+from pathlib import Path
+
+import anyio
+
+from sandboxfile.control.client import request
+from sandboxfile.control.messages import GetStatus, StatusReply
+from sandboxfile.errors import SandboxfileError, StateError
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
+from sandboxfile.images.debian import list_images
+from sandboxfile.images.platform import find_platform
+from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, Status
+from sandboxfile.names import SandboxId
+
+_PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
+_GRACE = 0.5  # seconds that a supervisor has between taking its lock and listening, and between its end and the lock's
+
+
+async def observe(layout: Layout, project: str) -> ObservedState:
+    """Everything that bears on one project."""
+    sandboxes = await _observe_each(layout, [id for id in _identities(layout) if id.project == project])
+    sources = {sandbox.applied.source for sandbox in sandboxes if sandbox.applied is not None}
+    return ObservedState(
+        project=project,
+        sandboxes=sandboxes,
+        images=list_images(layout),
+        platform_ready=find_platform(layout) is not None,
+        missing_sources=_missing(sources),
+    )
+
+
+async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
+    """Every sandbox of this user, sorted by project and name."""
+    return await _observe_each(layout, _identities(layout))
+
+
+async def observe_one(layout: Layout, id: SandboxId) -> ObservedSandbox:
+    """One sandbox, which must have a directory."""
+    paths = layout.sandbox(id)
+    applied: Applied | None = None
+    problem = None
+    try:
+        applied = read_record(paths)
+    except StateError as exc:
+        problem = exc.message
+    machine = await _machine(layout, id) if is_locked(paths.lock) else None
+    if machine is not None:
+        return ObservedSandbox(id, machine.health, applied, machine, paths.disk.exists(), problem)
+    status: Status = "unresponsive" if is_locked(paths.lock) else "stopped"
+    return ObservedSandbox(id, status, applied, None, paths.disk.exists(), problem)
+
+
+async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedSandbox, ...]:
+    found: dict[SandboxId, ObservedSandbox] = {}
+
+    async def one(id: SandboxId) -> None:
+        found[id] = await observe_one(layout, id)
+
+    async with anyio.create_task_group() as group:
+        for id in ids:
+            group.start_soon(one, id)
+    return tuple(found[id] for id in ids)
+
+
+def _missing(sources: set[str]) -> frozenset[str]:
+    return frozenset(source for source in sources if not Path(source).exists())
+
+
+async def _machine(layout: Layout, id: SandboxId) -> Machine | None:
+    """What the supervisor says. None when it does not answer: gone, or not listening, or hanging."""
+    paths = layout.sandbox(id)
+    deadline = anyio.current_time() + _GRACE
+    while True:
+        try:
+            reply = await request(paths.control, GetStatus(), timeout=_PATIENCE)
+            return reply.machine if isinstance(reply, StatusReply) else None
+        except SandboxfileError:
+            if anyio.current_time() > deadline or not is_locked(paths.lock):
+                return None
+        await anyio.sleep(0.05)
+
+
+def _identities(layout: Layout) -> list[SandboxId]:
+    return [SandboxId(project, name) for project, name in sandbox_directories(layout)]

@@ -1,0 +1,96 @@
+"""The whole road, top to bottom: text -> what is wanted -> what is there -> plan -> apply. Read this first.
+
+What `cli` and other programs call. Nothing here decides or touches anything itself.
+"""
+
+import os
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from sandboxfile.apply.drivers import HostDrivers
+from sandboxfile.apply.executor import execute
+from sandboxfile.apply.journal import Journal, interrupted_steps
+from sandboxfile.apply.storage import sweep
+from sandboxfile.diagnostics import Diagnostics, in_order
+from sandboxfile.host.inputs import gather, read_file
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import ensure_directories, hold_lock
+from sandboxfile.language.document import decode
+from sandboxfile.language.validate import load as load_text
+from sandboxfile.model.desired import DesiredState
+from sandboxfile.model.events import Event, Outcome
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.names import SandboxId
+from sandboxfile.observe import observe
+from sandboxfile.planning import plan, plan_verb
+from sandboxfile.planning.verbs import Verb
+from sandboxfile.resolve.project import resolve
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A sandbox file, read. `desired` is None when it is wrong; `sources` are texts by file name, for snippets."""
+
+    desired: DesiredState | None
+    diagnostics: Diagnostics
+    sources: dict[str, str]
+
+
+def load(path: Path, layout: Layout) -> Loaded:
+    """Read, parse, validate and resolve one sandbox file. Raises SandboxfileError when it cannot be read at all."""
+    name = str(path)
+    text, problems = decode(read_file(path), name)
+    if text is None:
+        return Loaded(None, problems, {})
+    file, _, found = load_text(text, name)
+    problems += found
+    if file is None:
+        return Loaded(None, in_order(problems), {name: text})
+    desired, found = resolve(file, gather(file, path, layout, os.environ))
+    return Loaded(desired, in_order(problems + found), {name: text})
+
+
+async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions) -> Plan:
+    """What `up` (or `down`, by the options' goal) would do. Changes nothing."""
+    return plan(desired, await observe(layout, desired.project), options)
+
+
+async def make_verb_plans(
+    verb: Verb, ids: Collection[SandboxId], layout: Layout, *, allow_destroy: bool = False
+) -> list[Plan]:
+    """start, stop, restart or remove some sandboxes: a plan for each of their projects."""
+    projects = sorted({id.project for id in ids})
+    return [plan_verb(verb, await observe(layout, project), ids, allow_destroy) for project in projects]
+
+
+async def apply_plan(
+    plan: Plan,
+    layout: Layout,
+    emit: Callable[[Event], None],
+    *,
+    lock_timeout: float = 0.0,
+    parallel: int = 4,
+    on_interrupted: Callable[[tuple[str, ...]], None] | None = None,
+) -> Outcome:
+    """Carry a plan out, alone on its project; waits up to `lock_timeout` seconds for that.
+
+    `on_interrupted` is told the steps that an earlier, killed apply was at. Raises BusyError, StaleError.
+    """
+    ensure_directories(layout)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(hold_lock(layout.project_lock(plan.project), "apply a plan", lock_timeout))
+        steps = interrupted_steps(layout.journal(plan.project))
+        if steps is not None and on_interrupted is not None:
+            on_interrupted(steps)
+        await anyio.to_thread.run_sync(sweep, layout, plan.project)
+        journal = stack.enter_context(Journal(layout.journal(plan.project), plan))
+
+        def note(event: Event) -> None:
+            journal.note(event)
+            emit(event)
+
+        return await execute(plan, HostDrivers(layout), note, parallel=parallel)

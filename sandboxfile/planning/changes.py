@@ -1,0 +1,131 @@
+"""Which fields of one sandbox differ, and what each difference costs. The only place that knows the costs."""
+
+from collections.abc import Iterator
+
+from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.fingerprint import short
+from sandboxfile.model.observed import Applied, Machine
+from sandboxfile.model.plan import Effect, FieldChange
+
+_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def field_changes(spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> tuple[FieldChange, ...]:
+    """Every difference, in the order of the language's fields. `machine` counts where it can differ from the record."""
+    old = applied.spec
+    return tuple(
+        [
+            *_image(spec, old),
+            *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
+            *_workspaces(spec.workspaces, attached(applied, machine)),
+            *_env(dict(spec.env), dict(old.env)),
+            *_machine_size(spec, old, machine),
+            *_disk(spec, old, machine),
+            *_setup(spec, old),
+            *_simple(
+                "command", _command(old.command), _command(spec.command), "restart", "the main process is another one"
+            ),
+            *_simple("restart", old.restart, spec.restart, "live", "counts from the next end of the main process"),
+            *_simple("protect", str(old.protect).lower(), str(spec.protect).lower(), "live", "only sbx looks at it"),
+        ]
+    )
+
+
+def attached(applied: Applied, machine: Machine | None) -> tuple[Workspace, ...]:
+    """The workspaces that are there: the running machine's, else what the next start will attach."""
+    if machine is None or machine.health == "starting":
+        return applied.spec.workspaces
+    return machine.workspaces
+
+
+def size(count: int) -> str:
+    """Bytes as people write them: 2GiB, 1536MiB."""
+    for unit, name in _UNITS:
+        if count >= unit and count % unit == 0:
+            return f"{count // unit}{name}"
+    return f"{count}B"
+
+
+def mode_text(workspace: Workspace) -> str:
+    """`ro` or `rw`, with what is protected, and the source where it is shown elsewhere."""
+    place = "" if workspace.source == workspace.target else f" from {workspace.source}"
+    protected = f" protecting {', '.join(workspace.protect)}" if workspace.protect and workspace.mode == "rw" else ""
+    return f"{workspace.mode}{place}{protected}"
+
+
+def _simple(path: str, before: str | None, after: str | None, effect: Effect, reason: str) -> Iterator[FieldChange]:
+    if before != after:
+        yield FieldChange(path, before, after, effect, reason)
+
+
+def _image(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[FieldChange]:
+    if spec.image.digest != old.image.digest:
+        reason = "the disk was made from another image"
+        yield FieldChange("template", _image_text(old), _image_text(spec), "replace", reason)
+    elif spec.template != old.template:
+        yield FieldChange("template", old.template, spec.template, "live", "the image is the same")
+
+
+def _image_text(spec: DesiredSandbox) -> str:
+    return f"{spec.template} ({image_text(spec.image)})"
+
+
+def image_text(image: ImageSpec) -> str:
+    """What an image is made of, with its short digest."""
+    packages = f" + {' '.join(image.packages)}" if image.packages else ""
+    return f"{image.base}{packages}, {short(image.digest)}"
+
+
+def _workspaces(wanted: tuple[Workspace, ...], there: tuple[Workspace, ...]) -> Iterator[FieldChange]:
+    before = {workspace.target: workspace for workspace in there}
+    after = {workspace.target: workspace for workspace in wanted}
+    for target in sorted(before.keys() | after.keys()):
+        old, new = before.get(target), after.get(target)
+        if old != new:
+            yield FieldChange(
+                f"workspaces.{target}",
+                mode_text(old) if old else None,
+                mode_text(new) if new else None,
+                "live",
+                "workspaces are attached and detached while the machine runs",
+            )
+
+
+def _env(wanted: dict[str, str], old: dict[str, str]) -> Iterator[FieldChange]:
+    """Values are not shown: files given by env_file hold what must not be in a log."""
+    for name in sorted(wanted.keys() | old.keys()):
+        if wanted.get(name) != old.get(name):
+            yield FieldChange(
+                f"env.{name}",
+                "(old value)" if name in old else None,
+                "(new value)" if name in wanted else None,
+                "live",
+                "for processes started from now on",
+            )
+
+
+def _machine_size(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | None) -> Iterator[FieldChange]:
+    cpus = machine.cpus if machine else old.resources.cpus
+    memory = machine.memory if machine else old.resources.memory
+    reason = "a running machine keeps what it was started with"
+    yield from _simple("resources.cpus", str(cpus), str(spec.resources.cpus), "restart", reason)
+    yield from _simple("resources.memory", size(memory), size(spec.resources.memory), "restart", reason)
+
+
+def _disk(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | None) -> Iterator[FieldChange]:
+    there = machine.disk if machine else old.resources.disk
+    reason = "a disk grows while the machine runs"
+    yield from _simple("resources.disk", size(there), size(spec.resources.disk), "live", reason)
+
+
+def _setup(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[FieldChange]:
+    def text(commands: tuple[Command, ...]) -> str:
+        return f"{len(commands)} command{'' if len(commands) == 1 else 's'}"
+
+    if spec.setup != old.setup:
+        reason = "setup runs once, when a sandbox is created: this one keeps what it has"
+        yield FieldChange("setup", text(old.setup), text(spec.setup), "live", reason)
+
+
+def _command(command: Command | None) -> str | None:
+    return None if command is None else " ".join(command.argv)

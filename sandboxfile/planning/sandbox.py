@@ -1,0 +1,237 @@
+"""The changes and the steps of one sandbox. Within it steps are a chain: each needs the one before."""
+
+from dataclasses import dataclass, field
+
+from sandboxfile.diagnostics import Diagnostic, error
+from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.fingerprint import short
+from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
+from sandboxfile.model.plan import (
+    Action,
+    AttachWorkspace,
+    Change,
+    CreateSandbox,
+    DeleteSandbox,
+    DetachWorkspace,
+    FieldChange,
+    GrowDisk,
+    Operation,
+    ResumeSandbox,
+    RunSetup,
+    StartMain,
+    StartSandbox,
+    Step,
+    StopSandbox,
+    UpdateRecord,
+)
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.changes import attached, field_changes, size
+
+PLATFORM_KEY = "prepare platform"
+
+
+@dataclass(slots=True)
+class Part:
+    """What planning one sandbox gives: at most one change, its steps in order, refusals."""
+
+    id: SandboxId
+    changes: list[Change] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    refusals: list[Diagnostic] = field(default_factory=list)
+
+    def say(self, action: Action, cause: str, fields: tuple[FieldChange, ...] = (), loses_disk: bool = False) -> None:
+        self.changes.append(Change(f"sandbox {self.id.name}", action, cause, fields, loses_disk))
+
+    def do(self, key: str, operation: Operation, reason: str, also: tuple[str, ...] = ()) -> None:
+        """Append a step that needs the one before it, and `also`."""
+        before = (self.steps[-1].key,) if self.steps else ()
+        self.steps.append(Step(key, operation, reason, (*before, *also)))
+
+
+def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, allow_destroy: bool) -> Part:
+    """Make one sandbox as the file wants it."""
+    part = Part(spec.id)
+    if found is None:
+        part.say("create", "it is in the file and does not exist")
+        _create(part, spec, source, "it does not exist")
+        return part
+    if found.applied is None:
+        part.refusals.append(_unreadable(found))
+        return part
+    fields = field_changes(spec, found.applied, found.machine)
+    if cause := _replace_cause(found, fields):
+        if guard(part, found, spec.protect, allow_destroy, "replacing"):
+            part.say("replace", cause, fields, loses_disk=True)
+            take_down(part, found, cause)
+            _create(part, spec, source, cause)
+    elif spec.resources.disk < found.applied.spec.resources.disk:
+        part.refusals.append(_shrinks(spec, found.applied))
+    else:
+        _update(part, spec, source, found, found.applied, fields)
+    return part
+
+
+def guard(part: Part, found: ObservedSandbox, protected: bool, allow_destroy: bool, doing: str) -> bool:
+    """Whether its disk may be lost; says why not."""
+    protected = protected or (found.applied is not None and found.applied.spec.protect)
+    if found.applied is None and not allow_destroy:
+        part.refusals.append(_unreadable(found))
+        return False
+    if protected and not allow_destroy:
+        part.refusals.append(
+            error(
+                "Protected sandbox",
+                f"{doing} the sandbox {found.id} loses its disk, and it has `protect: true`",
+                hint="--allow-destroy does it all the same; `protect: false`, applied first, lifts the protection",
+            )
+        )
+        return False
+    return True
+
+
+def take_down(part: Part, found: ObservedSandbox, reason: str) -> None:
+    """Stop it if need be, and delete it."""
+    name = found.id.name
+    if found.status != "stopped":
+        part.do(f"stop {name}", StopSandbox(found.id), reason)
+    part.do(f"delete {name}", DeleteSandbox(found.id), reason)
+
+
+def bring_up(part: Part, found: ObservedSandbox, applied: Applied, reason: str) -> None:
+    """Start a stopped sandbox and what belongs to a start: unfinished setup, the main process."""
+    part.do(f"start {found.id.name}", StartSandbox(found.id), reason, (PLATFORM_KEY,))
+    _finish(part, applied.spec, setup=applied.setup_done < len(applied.spec.setup), main=True)
+
+
+def _create(part: Part, spec: DesiredSandbox, source: str, reason: str) -> None:
+    part.do(f"create {spec.id.name}", CreateSandbox(spec, source), reason, (image_key(spec.image.digest),))
+    part.do(f"start {spec.id.name}", StartSandbox(spec.id), "it is new", (PLATFORM_KEY,))
+    _finish(part, spec, setup=bool(spec.setup), main=True)
+
+
+def image_key(digest: str) -> str:
+    """The key of the step that builds an image."""
+    return f"build image {short(digest)}"
+
+
+def _finish(part: Part, spec: DesiredSandbox, *, setup: bool, main: bool) -> None:
+    if setup:
+        part.do(f"set up {spec.id.name}", RunSetup(spec.id), "its setup has not finished")
+    if main and spec.command is not None:
+        part.do(f"run {spec.id.name}", StartMain(spec.id), "it has a main process")
+
+
+def _replace_cause(found: ObservedSandbox, fields: tuple[FieldChange, ...]) -> str | None:
+    if not found.disk_present:
+        return "its disk has been deleted"
+    replacing = [change.path for change in fields if change.effect == "replace"]
+    return f"{replacing[0]} changed" if replacing else None
+
+
+def _update(
+    part: Part,
+    spec: DesiredSandbox,
+    source: str,
+    found: ObservedSandbox,
+    applied: Applied,
+    fields: tuple[FieldChange, ...],
+) -> None:
+    name, machine = spec.id.name, found.machine
+    again = _restart_cause(found, fields)
+    unfinished = setup_done(applied, spec) < len(spec.setup)
+    recorded = applied.spec != spec or applied.source != source
+    if found.status == "stopped" or again:
+        if found.status == "stopped":
+            part.say("start", "it is stopped", fields)
+        else:
+            part.say("restart", again or "", fields)
+            part.do(f"stop {name}", StopSandbox(spec.id), again or "")
+        if spec.resources.disk > applied.spec.resources.disk:
+            part.do(f"grow {name}", GrowDisk(spec.id, spec.resources.disk), "its disk is to be larger")
+        if recorded:
+            part.do(f"record {name}", UpdateRecord(spec, source), "the next start reads it")
+        part.do(f"start {name}", StartSandbox(spec.id), again or "it is stopped", (PLATFORM_KEY,))
+        _finish(part, spec, setup=unfinished, main=True)
+        return
+    _change_live(part, spec, found, applied)
+    if recorded:
+        part.do(f"record {name}", UpdateRecord(spec, source), "it is as the file asks now")
+    idle = machine is not None and machine.main.status == "none"
+    _finish(part, spec, setup=unfinished, main=idle or found.status == "starting")
+    if part.steps:
+        part.say(*_live_words(found, fields, unfinished), fields)
+
+
+def _live_words(found: ObservedSandbox, fields: tuple[FieldChange, ...], unfinished: bool) -> tuple[Action, str]:
+    if found.status == "paused":
+        return "resume", "its machine is paused"
+    if found.status == "starting":
+        return "start", "it is still starting"
+    if fields:
+        return "update", f"{fields[0].path} changed" if len(fields) == 1 else f"{len(fields)} fields changed"
+    return "update", "its setup has not finished" if unfinished else "its main process was not started"
+
+
+def _restart_cause(found: ObservedSandbox, fields: tuple[FieldChange, ...]) -> str | None:
+    if found.status == "unresponsive":
+        return "its supervisor does not answer"
+    if found.status == "stopping":
+        return "it is stopping"
+    restarting = [change.path for change in fields if change.effect == "restart"]
+    return f"{', '.join(restarting)} changed" if restarting and found.status != "stopped" else None
+
+
+def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, applied: Applied) -> None:
+    """What changes while the machine runs. The record comes after it: interrupted, the difference is still seen."""
+    name, machine = spec.id.name, found.machine
+    if found.status == "paused":
+        part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
+    if found.status == "starting":
+        part.do(f"start {name}", StartSandbox(spec.id), "it is still starting", (PLATFORM_KEY,))
+    _change_workspaces(part, spec, applied, machine)
+    if machine is not None and spec.resources.disk > min(machine.disk, applied.spec.resources.disk):
+        part.do(f"grow {name}", GrowDisk(spec.id, spec.resources.disk), f"to {size(spec.resources.disk)}")
+
+
+def _change_workspaces(part: Part, spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> None:
+    there = {workspace.target: workspace for workspace in attached(applied, machine)}
+    wanted = {workspace.target: workspace for workspace in spec.workspaces}
+    for target in sorted(there.keys() - wanted.keys(), reverse=True):  # what is nested goes before what holds it
+        part.do(f"detach {part.id.name} {target}", DetachWorkspace(part.id, target), "it is no longer wanted")
+    for target in sorted(wanted):
+        old, new = there.get(target), wanted[target]
+        if old is None:
+            part.do(f"attach {part.id.name} {target}", AttachWorkspace(part.id, new), "it is not attached")
+        elif old != new:
+            part.do(f"attach {part.id.name} {target}", AttachWorkspace(part.id, new), "it is attached differently")
+
+
+def setup_done(applied: Applied, spec: DesiredSandbox) -> int:
+    """How many setup commands of `spec` count as finished for a sandbox made from `applied`.
+
+    Finished is finished, whatever the list says now. An unfinished setup goes on at the first command that has not
+    run, or that is not the one that ran.
+    """
+    old = applied.spec.setup
+    if applied.setup_done >= len(old):
+        return len(spec.setup)
+    same = 0
+    while same < min(applied.setup_done, len(spec.setup)) and old[same] == spec.setup[same]:
+        same += 1
+    return same
+
+
+def _shrinks(spec: DesiredSandbox, applied: Applied) -> Diagnostic:
+    return error(
+        "Disk cannot shrink",
+        f"the disk of {spec.id} has {size(applied.spec.resources.disk)}; the file asks for {size(spec.resources.disk)}",
+        hint=f"give it at least what it has, or delete the sandbox first: sbx rm {spec.id.name}",
+    )
+
+
+def _unreadable(found: ObservedSandbox) -> Diagnostic:
+    return error(
+        "Unreadable sandbox",
+        f"the sandbox {found.id} exists, and its record cannot be used: {found.problem}",
+        hint=f"sbx rm --allow-destroy {found.id} deletes it with its disk",
+    )

@@ -1,0 +1,48 @@
+"""start, stop, restart, remove: planned from what is there alone, whatever a file says. One way to change anything."""
+
+from collections.abc import Collection
+from typing import Literal
+
+from sandboxfile.model.observed import ObservedSandbox, ObservedState
+from sandboxfile.model.plan import Plan, ResumeSandbox, StopSandbox
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.project import assemble, removal
+from sandboxfile.planning.sandbox import Part, bring_up, guard
+
+Verb = Literal["start", "stop", "restart", "remove"]
+
+
+def plan_verb(verb: Verb, observed: ObservedState, ids: Collection[SandboxId], allow_destroy: bool = False) -> Plan:
+    """What a verb does to some sandboxes of one project. Those that are so already need nothing."""
+    chosen = [sandbox for sandbox in observed.sandboxes if sandbox.id in ids]
+    return assemble(observed, [_part(verb, sandbox, allow_destroy) for sandbox in chosen])
+
+
+def _part(verb: Verb, found: ObservedSandbox, allow_destroy: bool) -> Part:
+    if verb == "remove":
+        return removal(found, allow_destroy, "you asked for it")
+    part = Part(found.id)
+    if verb == "stop":
+        if found.status != "stopped":
+            part.say("stop", "you asked for it")
+            part.do(f"stop {found.id.name}", StopSandbox(found.id), "you asked for it")
+        return part
+    if found.applied is None:
+        guard(part, found, False, False, "starting")  # says that its record cannot be used
+        return part
+    if verb == "start" and found.status == "paused":
+        part.say("resume", "its machine is paused")
+        part.do(f"resume {found.id.name}", ResumeSandbox(found.id), "its machine is paused")
+    elif verb == "restart" or found.status != "running":
+        _start_again(part, found)
+    return part
+
+
+def _start_again(part: Part, found: ObservedSandbox) -> None:
+    assert found.applied is not None
+    if found.status not in ("stopped", "starting"):
+        part.say("restart", "you asked for it")
+        part.do(f"stop {found.id.name}", StopSandbox(found.id), "you asked for it")
+    else:
+        part.say("start", "you asked for it")
+    bring_up(part, found, found.applied, "you asked for it")

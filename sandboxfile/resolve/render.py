@@ -1,0 +1,106 @@
+"""DesiredState back to a sandbox.yaml that says everything and loads to itself: what `sbx config` prints.
+
+Everything is absolute and in its long form; env_files are merged into `env`, defaults and chains of templates into
+what they come to.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sandboxfile.model.builtin import BUILTIN_TEMPLATES
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.spec import GIB, MIB
+
+# Text that YAML takes for text without quotes, in every version of YAML.
+_BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+-]*\Z|[0-9]+[GM]iB\Z")
+_NOT_TEXT = re.compile(
+    r"(?:true|false|yes|no|on|off|null|y|n|\.+(?:inf|nan)?|[.][0-9_.+-]*(?:e[+-]?[0-9]+)?)\Z", re.IGNORECASE
+)
+
+
+def config(desired: DesiredState) -> dict[str, Any]:
+    """The fully resolved file as plain data, for JSON or `to_yaml`."""
+    used = {sandbox.template: sandbox for sandbox in desired.sandboxes if sandbox.template not in BUILTIN_TEMPLATES}
+    result: dict[str, Any] = {"name": desired.project}
+    if used:
+        result["templates"] = {name: _template(used[name]) for name in sorted(used)}
+    result["sandboxes"] = {sandbox.id.name: _sandbox(sandbox) for sandbox in desired.sandboxes}
+    escaped: dict[str, Any] = _escaped(result)
+    return escaped
+
+
+def _template(sandbox: DesiredSandbox) -> dict[str, Any]:
+    packages = {"packages": {"apt": list(sandbox.image.packages)}} if sandbox.image.packages else {}
+    return {"base": sandbox.image.base, **packages, "user": sandbox.user}
+
+
+def _sandbox(sandbox: DesiredSandbox) -> dict[str, Any]:
+    resources = sandbox.resources
+    fields: dict[str, Any] = {
+        "template": sandbox.template,
+        "workspaces": [
+            {
+                "source": w.source,
+                "target": w.target,
+                "mode": w.mode,
+                **({"protect": list(w.protect)} if w.protect else {}),
+            }
+            for w in sandbox.workspaces
+        ],
+        "env": dict(sandbox.env),
+        "resources": {"cpus": resources.cpus, "memory": _size(resources.memory), "disk": _size(resources.disk)},
+        "setup": [list(command.argv) for command in sandbox.setup],
+        "command": list(sandbox.command.argv) if sandbox.command else [],
+        "restart": sandbox.restart,
+        "protect": sandbox.protect,
+    }
+    return {name: value for name, value in fields.items() if value not in ([], {})}
+
+
+def _size(count: int) -> str | int:
+    for unit, length in (("GiB", GIB), ("MiB", MIB)):
+        if count % length == 0:
+            return f"{count // length}{unit}"
+    return count
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return value.replace("$", "$$") if isinstance(value, str) else value
+
+
+def to_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data (maps, lists, text, whole numbers, booleans) as YAML that reads back to the same data."""
+    return "".join(f"{line}\n" for line in _map_lines(data, ""))
+
+
+def _map_lines(data: Mapping[str, Any], indent: str) -> Iterator[str]:
+    for key, value in data.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{_scalar(key)}:"
+            yield from _map_lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"{indent}{_scalar(key)}:"
+            for item in value:
+                first, *rest = _map_lines(item, "")
+                yield f"{indent}  - {first}"
+                yield from (f"{indent}    {line}" for line in rest)
+        else:
+            yield f"{indent}{_scalar(key)}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_flow, value))}]"
+    return "{}" if value == {} else _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, str) and _BARE.match(value) and not _NOT_TEXT.match(value):
+        return value
+    return json.dumps(value)  # a JSON string is a YAML string

@@ -1,0 +1,8 @@
+"""One process per running sandbox: owns its machine, its file servers, its main process; answers the control socket.
+
+__main__    takes the lock, then:
+runner      the process: signals, control socket, lock      requests   one answer per control message
+sandbox     the work: boot, main process, stop, status      conductor  runs what `lifecycle` decides
+lifecycle   the pure state machine                           executing  a client's command and its streams
+workspaces  attach, detach, watch                            streams    the client's own descriptors
+"""

@@ -1,0 +1,113 @@
+"""Answers each control message out of a sandbox. What fails is raised; the server turns it into `Failed`."""
+
+import anyio
+
+from sandboxfile.control.messages import (
+    Attach,
+    Detach,
+    Done,
+    Exec,
+    GetStatus,
+    GrowDisk,
+    Output,
+    Progress,
+    Resume,
+    RunSetup,
+    SetupDone,
+    StartMain,
+    StatusReply,
+    Stop,
+    Update,
+    WaitReady,
+)
+from sandboxfile.control.server import Conversation
+from sandboxfile.errors import ControlError, GuestError
+from sandboxfile.supervisor.executing import execute
+from sandboxfile.supervisor.lifecycle import MainWanted, PolicyChanged, StopAsked
+from sandboxfile.supervisor.sandbox import Sandbox
+from sandboxfile.supervisor.setup import record_setup_done, run_setup_command
+
+
+async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
+    """Do what was asked, and reply."""
+    match conversation.request:
+        case GetStatus():
+            await conversation.send(StatusReply(await sandbox.status()))
+        case WaitReady():
+            await _wait_ready(sandbox, conversation)
+        case Exec() as command:
+            await execute(conversation, command, await sandbox.guest(), sandbox.spec)
+        case RunSetup(first):
+            async with conversation.while_connected():
+                await _run_setup(sandbox, conversation, first)
+        case Stop(timeout):
+            sandbox.stop_timeout = timeout
+            sandbox.conductor.tell(StopAsked())
+            await sandbox.gone.wait()
+            await conversation.send(Done())
+        case _:
+            await _change(sandbox, conversation)
+            await conversation.send(Done())
+
+
+async def _change(sandbox: Sandbox, conversation: Conversation) -> None:
+    """One effect on a sandbox that is ready."""
+    guest = await sandbox.guest()
+    match conversation.request:
+        case Attach(workspace):
+            await sandbox.workspaces.attach(workspace)
+        case Detach(target):
+            await sandbox.workspaces.detach(target)
+        case GrowDisk(size):
+            machine = await sandbox.machine()
+            if size > await machine.qmp.disk_size():
+                await machine.qmp.grow_disk(size)
+            ended = await guest.run(("/run/sbx/bin/grow-root",), timeout=300)
+            if ended.code != 0:
+                raise GuestError("the file system inside could not be made larger", output=ended.output)
+        case Update(spec):
+            sandbox.spec = spec
+            sandbox.conductor.tell(PolicyChanged(spec.restart, spec.command is not None))
+        case StartMain():
+            sandbox.conductor.tell(MainWanted())
+        case Resume():
+            await (await sandbox.machine()).qmp.resume()
+        case other:
+            raise ControlError(f"{type(other).__name__} is not a request")
+
+
+async def _wait_ready(sandbox: Sandbox, conversation: Conversation) -> None:
+    told = 0
+    while True:
+        news = sandbox.news
+        for message in sandbox.progress[told:]:
+            await conversation.send(Progress(message))
+        told = len(sandbox.progress)
+        if sandbox.ready.is_set():
+            break
+        async with anyio.create_task_group() as group:  # whichever comes first
+            group.start_soon(_first, news, group)
+            group.start_soon(_first, sandbox.ready, group)
+    sandbox.told.set()
+    await sandbox.guest()
+    await conversation.send(Done())
+
+
+async def _first(event: anyio.Event, group: anyio.abc.TaskGroup) -> None:
+    await event.wait()
+    group.cancel_scope.cancel()
+
+
+async def _run_setup(sandbox: Sandbox, conversation: Conversation, first: int) -> None:
+    async with sandbox.setup_turn:
+        for index in range(first, len(sandbox.spec.setup)):
+            await run_setup_command(
+                index,
+                await sandbox.guest(),
+                sandbox.spec,
+                sandbox.main_log,
+                lambda line: conversation.send(Output(line)),
+            )
+            await record_setup_done(sandbox.paths, index + 1)
+            await conversation.send(SetupDone(index))
+    await conversation.send(Done())

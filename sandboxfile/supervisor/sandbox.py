@@ -1,0 +1,335 @@
+"""One running sandbox: its boot, its main process, its end, and what can be asked of it. asyncio only.
+
+`live` is its whole life; `requests` answers clients out of it. What happens when is decided in `lifecycle`; this is
+the work. Whatever fails while it starts is told to whoever waits for it, and ends it.
+"""
+
+import importlib
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NoReturn
+
+import anyio
+from anyio import to_thread
+from anyio.abc import TaskGroup
+
+from sandboxfile.errors import GuestError, HostError, MachineError, SandboxfileError
+from sandboxfile.guest.config import PORTS, GuestConfig, encode
+from sandboxfile.guest.keys import Keys, make_keys
+from sandboxfile.guest.process import Process
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.tasks import beside, together
+from sandboxfile.images.platform import Platform, find_platform
+from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.observed import Health, Machine
+from sandboxfile.names import SandboxId
+from sandboxfile.supervisor.conductor import Conductor
+from sandboxfile.supervisor.lifecycle import GuestReady, Life, MachineDied, MachinePaused, MachineResumed
+from sandboxfile.supervisor.logs import RotatingLog, drain, say
+from sandboxfile.supervisor.setup import follow_main, start_main
+from sandboxfile.supervisor.workspaces import Workspaces
+from sandboxfile.vm.accel import choose_accelerator, tsc_khz
+from sandboxfile.vm.ids import id_map
+from sandboxfile.vm.launch import BootFiles, RunningMachine, start_machine
+from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
+from sandboxfile.vm.qmp import Event
+
+if TYPE_CHECKING:  # it imports asyncssh, which takes 0.25 s: done in a thread while the kernel boots
+    from sandboxfile.guest.channel import Guest
+
+_BOOT_TIMEOUT = 180.0  # seconds; 3 is usual, and many at once under emulation take long
+_QMP_TIMEOUT = 3.0
+_POWER_OFF_TIMEOUT = 15.0
+_TELL_TIMEOUT = 5.0  # how long a failed start waits for somebody to ask why
+_KILLED = 128 + 9
+
+
+class Sandbox:
+    """The state of one supervisor. `ready` is set once it works, or never will; `gone` when nothing of it is left."""
+
+    def __init__(self, layout: Layout, id: SandboxId, spec: DesiredSandbox, environ: Mapping[str, str]) -> None:
+        self.id = id
+        self.paths = layout.sandbox(id)
+        self.spec = spec
+        self.progress: list[str] = []
+        self.news = anyio.Event()  # progress was made; replaced each time
+        self.ready = anyio.Event()
+        self.gone = anyio.Event()
+        self.failure: SandboxfileError | None = None
+        self.told = anyio.Event()
+        self.setup_turn = anyio.Lock()
+        self.stop_timeout = 10.0
+        self.main_log = RotatingLog(self.paths.main_log)
+        self._layout = layout
+        self._environ = environ
+        self._console_log = RotatingLog(self.paths.console_log)
+        self._started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        self._ids = id_map(layout, os.getuid(), os.getgid())
+        self.workspaces = Workspaces(self._ids, layout.runtime)
+        self._accelerator = ""
+        self._machine: RunningMachine | None = None
+        self._guest: Guest | None = None
+        self._boot_scope = anyio.CancelScope()
+        self._boot_over = anyio.Event()
+        self._main_scope = anyio.CancelScope()
+        self._main: Process | None = None
+        self.conductor: Conductor
+
+    # --- its life ------------------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Boot, run until the machine has ended, and leave nothing running."""
+        try:
+            async with beside() as group:
+                life = Life(restart=self.spec.restart, has_command=self.spec.command is not None)
+                self.conductor = Conductor(life, self, group)
+                group.start_soon(self._run, group)
+                await self.conductor.finished.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._close()
+
+    async def _run(self, group: TaskGroup) -> None:
+        try:
+            with self._boot_scope:
+                await self._boot(group)
+                self._report("ready")
+                self.conductor.tell(GuestReady())
+        except SandboxfileError as exc:
+            await self._fail(exc)
+        self._boot_over.set()
+        self.ready.set()
+        if self._machine is not None and self.failure is None:
+            await self._stay(self._machine)
+        self.conductor.tell(MachineDied())
+
+    async def _stay(self, machine: RunningMachine) -> None:
+        with machine.qmp.listening(self._on_event):
+            async with beside(self.workspaces.watch):
+                code = await machine.wait()
+        if self.conductor.life.health != "stopping":
+            say(f"the machine has ended by itself; QEMU's exit code is {code}. {machine.output}")
+
+    async def _fail(self, failure: SandboxfileError) -> None:
+        """The start failed: end the machine, and wait a moment for somebody to tell it to."""
+        for line in (str(failure), *failure.details()):
+            say(line)
+        if self._machine is not None:
+            await self._machine.kill()
+        self.failure = failure
+        self.ready.set()
+        with anyio.move_on_after(_TELL_TIMEOUT):
+            await self.told.wait()
+
+    async def _close(self) -> None:
+        if self._guest is not None:
+            await self._guest.close()
+        if self._machine is not None:
+            await self._machine.close()
+        await self.workspaces.close()
+        self._console_log.close()
+        self.main_log.close()
+
+    def _on_event(self, event: Event) -> None:
+        match event["event"]:
+            case "STOP":
+                paused = True
+            case "RESUME":
+                paused = False
+            case _:
+                return
+        say("paused" if paused else "resumed")
+        self.conductor.tell(MachinePaused() if paused else MachineResumed())
+        if self._guest is not None:
+            self._guest.set_paused(paused)
+
+    def _report(self, message: str) -> None:
+        say(message)
+        self.progress.append(message)
+        self.news.set()
+        self.news = anyio.Event()
+
+    # --- booting -------------------------------------------------------------------------------------------------
+
+    async def _boot(self, group: TaskGroup) -> None:
+        """From nothing to a guest that answers, with every workspace mounted. Raises SandboxfileError."""
+        self._report("starting the machine")
+        keys = make_keys()
+        await together(
+            lambda: self._start_machine(keys, group),
+            lambda: self.workspaces.serve_all(self.spec.workspaces),
+        )
+        assert self._machine is not None
+        async with beside(self._die_early):
+            self._report("booting the guest")
+            await self.workspaces.plug_all(self._machine)
+            await self._reach_guest(keys)
+
+    async def _start_machine(self, keys: Keys, group: TaskGroup) -> None:
+        platform = _platform(self._layout)
+        chosen = await choose_accelerator(self._layout, platform.vmlinux, platform.digest, self._environ)
+        self._accelerator = chosen.accelerator
+        spec = MachineSpec(
+            cpus=self.spec.resources.cpus,
+            memory=self.spec.resources.memory,
+            accelerator=chosen.accelerator,
+            tsc_khz=await tsc_khz() if chosen.accelerator == "tcg" else None,
+            ports=PORTS,
+        )
+        files = BootFiles(platform.vmlinux, platform.initrd, platform.tools, self.paths.base, self.paths.disk)
+        config = encode(GuestConfig(self.id.name, keys.host_private, keys.client_public))
+        self._machine = await start_machine(spec, files, config, run_as=self._ids.run_as)
+        group.start_soon(drain, self._machine.console, self._console_log)
+
+    async def _reach_guest(self, keys: Keys) -> None:
+        assert self._machine is not None
+        channel = await to_thread.run_sync(importlib.import_module, "sandboxfile.guest.channel")
+        guest: Guest = channel.Guest(self._machine.ports, keys)
+        self._guest = self.workspaces.guest = guest
+
+        async def mount() -> None:
+            if self.spec.workspaces:
+                await guest.connect("root")
+                self._report("mounting workspaces")
+                await self.workspaces.mount_all()
+
+        try:
+            with anyio.fail_after(_BOOT_TIMEOUT):
+                await together(lambda: guest.connect(self.spec.user), mount)
+        except TimeoutError as exc:
+            raise GuestError(
+                f"the guest does not answer after {_BOOT_TIMEOUT:.0f} s",
+                hint="the console says how far it came: sbx logs --console NAME",
+                output=self._console_log.tail(),
+            ) from exc
+
+    async def _die_early(self) -> NoReturn:
+        assert self._machine is not None
+        code = await self._machine.wait()
+        await anyio.sleep(0.1)  # the console's last words
+        raise MachineError(
+            f"the machine ended while it started (exit code {code})",
+            output=f"{self._console_log.tail()}\n{self._machine.output}",
+        )
+
+    # --- what the conductor orders -------------------------------------------------------------------------------
+
+    async def run_main(self) -> int:
+        """The main process, from start to end."""
+        guest = await self.guest()
+        self._main_scope = anyio.CancelScope()
+        with self._main_scope:
+            self._main = await start_main(guest, self.spec)
+            try:
+                return await follow_main(self._main, self.main_log)
+            except GuestError:
+                await guest.end(self._main)  # only its connection was lost
+                raise
+            finally:
+                self._main.close()
+                self._main = None
+        return _KILLED
+
+    async def end_main(self) -> None:
+        """TERM, and KILL when it does not end in time."""
+        with anyio.move_on_after(self.stop_timeout), suppress(GuestError):
+            if self._main is not None and self._guest is not None:
+                process = self._main
+                await self._guest.signal(process, "TERM")
+                with suppress(GuestError):
+                    await process.wait()
+                return
+        with anyio.move_on_after(_POWER_OFF_TIMEOUT), suppress(GuestError):
+            if self._main is not None and self._guest is not None:
+                await self._guest.signal(self._main, "KILL")
+        self._main_scope.cancel()
+
+    async def resume_machine(self) -> None:
+        if self._machine is not None:
+            with suppress(MachineError):
+                await self._machine.qmp.resume()
+
+    async def power_off(self) -> None:
+        """Power off inside when the guest answers; else, or when that takes too long, end QEMU."""
+        self._boot_scope.cancel()
+        await self._boot_over.wait()
+        machine = self._machine
+        if machine is None:
+            return
+        if self._guest is not None and self._usable():
+            with anyio.move_on_after(_POWER_OFF_TIMEOUT):
+                with suppress(GuestError):  # sshd is among those that are ended
+                    await self._guest.run(("/run/sbx/bin/sbx-poweroff",), timeout=_QMP_TIMEOUT)
+                await machine.wait()
+                return
+            say("the guest did not power off in time")
+        with anyio.move_on_after(_QMP_TIMEOUT), suppress(MachineError):
+            await machine.qmp.quit()
+            await machine.wait()
+            return
+        await machine.kill()
+
+    # --- what can be asked ---------------------------------------------------------------------------------------
+
+    async def guest(self) -> "Guest":
+        """The guest, once it is ready. Raises what the start failed with; MachineError when it is stopping."""
+        await self.ready.wait()
+        if self.failure is not None:
+            raise self.failure
+        if self._guest is None or not self._usable() or self.conductor.life.health == "stopping":
+            raise MachineError("the sandbox is stopping")
+        return self._guest
+
+    async def machine(self) -> RunningMachine:
+        """The machine of a guest that is ready."""
+        await self.guest()
+        assert self._machine is not None
+        return self._machine
+
+    async def status(self) -> Machine:
+        """How it is, as QEMU says; before QEMU runs, as it is going to be. Raises MachineError when QEMU is silent."""
+        if self._machine is None:
+            return self._starting()
+        try:
+            with anyio.fail_after(_QMP_TIMEOUT):
+                return await self._asked(self._machine)
+        except TimeoutError as exc:
+            raise MachineError("the machine does not answer: QEMU is stopped or overloaded") from exc
+
+    async def _asked(self, machine: RunningMachine) -> Machine:
+        health: Health = self.conductor.life.health
+        if health in ("running", "paused"):
+            health = "running" if await machine.qmp.status() == "running" else "paused"
+        return Machine(
+            health=health,
+            cpus=await machine.qmp.cpus(),
+            memory=await machine.qmp.memory(),
+            disk=await machine.qmp.disk_size(),
+            workspaces=await self.workspaces.attached(),
+            main=self.conductor.life.main,
+            accelerator=self._accelerator,
+            boot=boot_fingerprint(machine.spec),
+            started_at=self._started_at,
+        )
+
+    def _starting(self) -> Machine:
+        sizes = self.spec.resources
+        return Machine(
+            "starting", sizes.cpus, sizes.memory, sizes.disk, (), self.conductor.life.main, "", "", self._started_at
+        )
+
+    def _usable(self) -> bool:
+        """Whether the guest was reached: nothing before that can be powered off from inside."""
+        return self.ready.is_set() and self.failure is None and not self._boot_scope.cancelled_caught
+
+
+def _platform(layout: Layout) -> Platform:
+    found = find_platform(layout)
+    if found is None:
+        raise HostError(
+            "the kernel and the guest tools are not in the cache",
+            hint="`sbx up` builds them; they belong to this version of the program, or the cache was deleted",
+        )
+    return found

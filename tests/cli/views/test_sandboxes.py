@@ -1,0 +1,79 @@
+"""Lists and pages of sandboxes in every state."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from sandboxfile.cli.views.sandboxes import detail, listing, main_process, page, summary
+from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
+from sandboxfile.names import SandboxId
+
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+CODE = Workspace("/code", "/code")
+DOCS = Workspace("/docs", "/opt/docs", "ro")
+SPEC = DesiredSandbox(
+    SandboxId("shop", "web"),
+    "dev",
+    ImageSpec("debian:trixie"),
+    workspaces=(CODE, DOCS),
+    env=(("A", "1"),),
+    resources=Resources(2, 1 << 30, 10 << 30),
+    setup=(Command(("make",)),),
+)
+APPLIED = Applied(SPEC, "/code/sandbox.yaml", "2026-01-02T10:00:00Z", 1)
+MACHINE = Machine(
+    "running", 2, 1 << 30, 10 << 30, (CODE,), MainProcess("running", None, 2), "tcg", "b", "2026-01-02T11:59:30Z"
+)
+RUNNING = ObservedSandbox(SPEC.id, "running", APPLIED, MACHINE)
+STOPPED = ObservedSandbox(SandboxId("shop", "db"), "stopped", replace(APPLIED, spec=replace(SPEC, workspaces=())))
+BROKEN = ObservedSandbox(SandboxId("shop", "x"), "stopped", None, problem="the record has version 9")
+
+
+def test_the_list_has_a_line_for_each_and_says_what_is_wrong():
+    assert listing([RUNNING, replace(STOPPED, disk_present=False), BROKEN], NOW).splitlines() == [
+        "ID        NAME  TEMPLATE  STATUS                  WORKSPACE   AGE",
+        "shop/web  web   dev       running                 /code (+1)  2h",
+        "shop/db   db    dev       stopped (disk missing)  -           2h",
+        "shop/x    x     -         stopped (unreadable)    -           -",
+    ]
+
+
+def test_the_json_object_has_the_same_keys_in_every_state():
+    keys = {tuple(summary(sandbox)) for sandbox in (RUNNING, STOPPED, BROKEN)}
+    assert keys == {("id", "project", "name", "status", "template", "workspaces", "created_at", "source", "problem")}
+    assert summary(RUNNING)["workspaces"][1] == {"source": "/docs", "target": "/opt/docs", "mode": "ro", "protect": ()}
+    keys = {tuple(detail(sandbox, {})) for sandbox in (RUNNING, STOPPED, BROKEN)}
+    assert len(keys) == 1
+    assert detail(RUNNING, {})["spec"]["env"] == {"A": "1"}
+    assert detail(RUNNING, {})["machine"]["main"]["restarts"] == 2
+
+
+def test_the_page_says_what_runs_what_is_missing_and_that_emulation_protects_nothing():
+    shown = page(RUNNING, {"disk": "/state/disk.qcow2"}, NOW).splitlines()
+    assert shown == [
+        "id            shop/web",
+        "status        running",
+        "file          /code/sandbox.yaml",
+        "created       2026-01-02T10:00:00Z (2h ago)",
+        "template      dev (debian:trixie)",
+        "user          agent",
+        "resources     2 cpus, 1GiB memory, 10GiB disk",
+        "setup         1 of 1 commands done",
+        "protect       no",
+        "workspaces    /code (rw)",
+        "              /docs at /opt/docs (ro) (not attached)",
+        "started       2026-01-02T11:59:30Z (30s ago)",
+        "accelerator   tcg: emulation, not a security boundary",
+        "main process  running, 2 restarts",
+        "disk          /state/disk.qcow2",
+    ]
+
+
+def test_the_page_of_an_unreadable_record_says_why():
+    assert page(BROKEN, {}, NOW).splitlines()[2] == "problem  the record has version 9"
+
+
+def test_a_main_process_is_told_in_words():
+    assert main_process(MainProcess()) == "none"
+    assert main_process(MainProcess("waiting", 3, 1)) == "exited with 3, to be started again, 1 restart"
+    assert main_process(MainProcess("exited", 0)) == "exited with 0"

@@ -1,0 +1,256 @@
+"""Fixtures for all tests: a clean home, and for scenarios `sbx`, a runner with a cache shared by the whole run.
+
+Kernel and images are built once and kept in `.cache/` of the repository (content-addressed, so old ones do no harm);
+SBX_TEST_CACHE names another place. Everything else of a test is in a short temporary directory of its own.
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+ARTIFACTS = REPOSITORY / "build" / "artifacts"
+COMMAND_TIMEOUT = 600.0  # seconds for one command: the first one of a fresh machine builds kernel and image
+WAIT_TIMEOUT = 90.0
+
+
+@dataclass
+class Result:
+    """What a command left: exit code and both streams (bytes when asked for binary)."""
+
+    code: int
+    stdout: Any
+    stderr: Any
+
+
+@dataclass
+class Sbx:
+    """Runs `sbx` in a project directory of its own, with its own state and the shared cache."""
+
+    root: Path
+    cache: Path
+    log: list[str] = field(default_factory=list)
+    _clients: "list[subprocess.Popen[str]]" = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for directory in (self.project, self.home, self.root / "run"):
+            directory.mkdir(mode=0o700)
+
+    @property
+    def project(self) -> Path:
+        return self.root / "project"
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    @property
+    def file(self) -> Path:
+        return self.project / "sandbox.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.root / "state" / "sandboxfile"
+
+    @property
+    def argv(self) -> list[str]:
+        return [sys.executable, "-m", "sandboxfile"]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "SBX_ACCEL", "USER") if name in os.environ}
+        return kept | {
+            "HOME": str(self.home),
+            "PYTHONPATH": str(REPOSITORY),
+            "XDG_STATE_HOME": str(self.root / "state"),
+            "XDG_CACHE_HOME": str(self.cache),
+            "XDG_RUNTIME_DIR": str(self.root / "run"),
+            "TERM": "xterm",
+        }
+
+    def write(self, text: str) -> None:
+        self.file.write_text(text)
+
+    def __call__(
+        self,
+        *arguments: str,
+        code: int = 0,
+        any_code: bool = False,
+        input: str | bytes | None = None,
+        binary: bool = False,
+        timeout: float = COMMAND_TIMEOUT,
+    ) -> Result:
+        """Run a command to its end; it must give `code` unless `any_code`."""
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
+        started = time.monotonic()
+        done = subprocess.run(
+            [*self.argv, *arguments],
+            cwd=self.project,
+            env=self.environment,
+            capture_output=True,
+            timeout=timeout,
+            text=not binary,
+            **streams,
+        )
+        self._record(arguments, done, time.monotonic() - started)
+        if not any_code:
+            assert done.returncode == code, self.log[-1]
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def _record(self, arguments: tuple[str, ...], done: "subprocess.CompletedProcess[Any]", seconds: float) -> None:
+        def text(stream: str | bytes) -> str:
+            return stream if isinstance(stream, str) else repr(stream[-400:])
+
+        said = f"--- stdout\n{text(done.stdout)[-8000:]}\n--- stderr\n{text(done.stderr)[-8000:]}"
+        self.log.append(f"$ sbx {' '.join(arguments)}   -> {done.returncode} in {seconds:.1f} s\n{said}\n")
+
+    def popen(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Start a command and leave it running; ended with the test."""
+        client = subprocess.Popen(
+            [*self.argv, *arguments],
+            cwd=self.project,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._clients.append(client)
+        return client
+
+    def wait_for(self, condition: Callable[[], Any], timeout: float = WAIT_TIMEOUT) -> Any:
+        """Ask until the answer is true, and give it."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if answer := condition():
+                return answer
+            assert time.monotonic() < deadline, "waited in vain\n" + "\n".join(self.log[-3:])
+            time.sleep(0.1)
+
+    def processes(self, role: str | None = None) -> list[int]:
+        """Processes that belong to this test's state: all, or only `supervisor`, `qemu`, `virtiofsd`."""
+        return [pid for pid, command in _processes_of(self.root).items() if role is None or _plays(role, command)]
+
+    def lock_is_held(self, project: str) -> bool:
+        """Whether an apply of `project` is under way."""
+        from sandboxfile.host.layout import Layout
+        from sandboxfile.host.statedir import is_locked
+
+        return is_locked(Layout(self.state, self.cache, self.root / "run").project_lock(project))
+
+    def on_host(self, path: str) -> bool:
+        return Path(path).exists()
+
+    def close(self) -> list[int]:
+        """End what the test left running, and give what was left by sandboxfile itself (that is a leak)."""
+        for client in self._clients:
+            if client.poll() is None:
+                client.kill()
+            client.wait(10)
+            for stream in (client.stdout, client.stderr):
+                if stream is not None:
+                    stream.close()
+        deadline = time.monotonic() + 10
+        while (left := self.processes()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return left
+
+
+def _processes_of(root: Path) -> dict[int, list[str]]:
+    """Processes with our directory in their environment, arguments or open files, but not we ourselves."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            arguments = (entry / "cmdline").read_bytes()
+            if not arguments:  # a zombie or a kernel thread
+                continue
+            places = [(entry / "environ").read_bytes(), arguments]
+            places += _open_files(entry / "fd")
+        except OSError:
+            continue
+        if any(os.fsencode(root) in place for place in places):
+            found[int(entry.name)] = [os.fsdecode(word) for word in arguments.split(b"\0")[:-1]]
+    return found
+
+
+def _open_files(directory: Path) -> list[bytes]:
+    found = []
+    with contextlib.suppress(OSError):  # ended, or not ours to look into
+        for link in directory.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.fsencode(link.readlink()))
+    return found
+
+
+def _plays(role: str, command: list[str]) -> bool:
+    program = Path(command[0]).name
+    if role == "supervisor":
+        return "sandboxfile.supervisor" in command
+    return program.startswith("qemu-system") if role == "qemu" else program == role
+
+
+@pytest.fixture(scope="session")
+def shared_cache() -> Path:
+    """Where kernels and images of all scenarios are kept."""
+    cache = Path(os.environ.get("SBX_TEST_CACHE") or REPOSITORY / ".cache")
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+@pytest.fixture
+def clean_home() -> Iterator[Path]:
+    """A short temporary directory: sockets below it fit into a UNIX address."""
+    root = Path(tempfile.mkdtemp(prefix="sbx-", dir="/tmp")).resolve()
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def sbx(request: pytest.FixtureRequest, clean_home: Path, shared_cache: Path) -> Iterator[Sbx]:
+    """`sbx(*arguments)` in a fresh project. At the end nothing of it may be running; a failure leaves its logs."""
+    runner = Sbx(clean_home, shared_cache)
+    yield runner
+    failed = getattr(request.node, "has_failed", False)
+    if failed:
+        _keep(runner, request.node.name)
+        runner("reset", "-y", "--allow-destroy", any_code=True, timeout=120)
+    leaked = {pid: _processes_of(runner.root).get(pid) for pid in runner.close()}
+    for pid in leaked:
+        with contextlib.suppress(ProcessLookupError):  # gone with its parent
+            os.kill(pid, signal.SIGKILL)
+    assert not leaked or failed, f"left running: {leaked}"
+
+
+def _keep(runner: Sbx, name: str) -> None:
+    """Copy logs and records (not disks) of a failed test to build/artifacts."""
+    target = ARTIFACTS / name.replace("/", "-")
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    (target / "commands.log").write_text("\n".join(runner.log))
+    for path in runner.state.rglob("*"):
+        if path.suffix in (".log", ".json", ".journal") and path.is_file():
+            kept = target / path.relative_to(runner.state)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, kept)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Any:
+    """Let fixtures know whether the test, or what it builds on, has failed."""
+    report = yield
+    if report.failed:
+        item.has_failed = True  # type: ignore[attr-defined]
+    return report
