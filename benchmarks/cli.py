@@ -21,7 +21,8 @@ SANDBOXES = 10
 def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else RUNS
     with tempfile.TemporaryDirectory(prefix="sbx-bench-") as directory:
-        place = Path(directory)
+        place = Path(directory) / "project"
+        place.mkdir()
         (place / "sandbox.yaml").write_text(sandbox_file(SANDBOXES))
         commands = {
             "python -c pass": ["-c", "pass"],
@@ -39,13 +40,14 @@ def main() -> None:
 
 def measure(arguments: list[str], place: Path, runs: int) -> float:
     """Median processor time in seconds of a child of this interpreter."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SBX_HOME": str(place / "home"), "HOME": str(place)}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "SBX_HOME": str(place.parent / "state")}
+    environment["HOME"] = str(place.parent / "home")
     return statistics.median([child_time(arguments, place, environment) for _ in range(runs + 1)][1:])
 
 
 def child_time(arguments: list[str], place: Path, environment: dict[str, str]) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, *arguments], cwd=place, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, *arguments], cwd=place, env=environment, check=True, capture_output=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

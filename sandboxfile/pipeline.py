@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -93,4 +94,4 @@ async def apply_plan(
             journal.note(event)
             emit(event)
 
-        return await execute(plan, HostDrivers(layout), note, parallel=parallel)
+        return await execute(plan, HostDrivers(layout, partial(observe, layout)), note, parallel=parallel)

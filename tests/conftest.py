@@ -5,8 +5,10 @@ SBX_TEST_CACHE names another place. Everything else of a test is in a short temp
 """
 
 import contextlib
+import json
 import os
 import shutil
+import socket
 import signal
 import subprocess
 import sys
@@ -141,6 +143,21 @@ class Sbx:
     def processes(self, role: str | None = None) -> list[int]:
         """Processes that belong to this test's state: all, or only `supervisor`, `qemu`, `virtiofsd`."""
         return [pid for pid, command in _processes_of(self.root).items() if role is None or _plays(role, command)]
+
+    def qmp(self, command: str, **arguments: Any) -> Any:
+        """One QMP command to the only machine of this test, over the socket meant for its owner's tools."""
+        (path,) = (self.root / "run" / "sandboxfile").glob("*.qmp")
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(path))
+            with connection.makefile("rw") as stream:
+                for line in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                    stream.write(json.dumps(line) + "\n")
+                    stream.flush()
+                    while "event" in (reply := json.loads(stream.readline())) or "QMP" in reply:
+                        pass
+                assert "return" in reply, reply
+                return reply["return"]
 
     def lock_is_held(self, project: str) -> bool:
         """Whether an apply of `project` is under way."""

@@ -1,32 +1,33 @@
 """The operations of a plan on this host. Each is one function, and done again it does no harm."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 from sandboxfile.apply import machines, storage
 from sandboxfile.control.client import request
-from sandboxfile.control.messages import Attach, Detach, GrowDisk, Resume, RunSetup, StartMain, Update
+from sandboxfile.control.messages import Attach, Detach, GrowDisk, Message, Resume, RunSetup, StartMain, Update
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Operation
 from sandboxfile.names import SandboxId
-from sandboxfile.observe import observe
 from sandboxfile.planning.sandbox import setup_done
 
+_ANSWER_TIMEOUT = 120.0  # seconds for a change inside a running sandbox; 1 is usual
+_GROW_TIMEOUT = 600.0
 Report = Callable[[str], None]
 
 
 class HostDrivers:
-    """The executor's drivers for one user of this host."""
+    """The executor's drivers for one user of this host. `observe` looks at one project."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, observe: Callable[[str], Awaitable[ObservedState]]) -> None:
         self.layout = layout
+        self._observe = observe
 
     async def observe(self, project: str) -> ObservedState:
-        return await observe(self.layout, project)
+        return await self._observe(project)
 
     async def run(self, operation: Operation, report: Report) -> None:
         """Do one operation. Raises SandboxfileError."""
@@ -57,7 +58,7 @@ class HostDrivers:
         match operation:
             case operations.RunSetup(id):
                 first = read_record(self.layout.sandbox(id)).setup_done
-                await self._request(id, RunSetup(first), report)
+                await self._request(id, RunSetup(first), report, timeout=None)  # the user's own commands
             case operations.StartMain(id):
                 await self._request(id, StartMain(), report)
             case operations.AttachWorkspace(id, workspace):
@@ -67,14 +68,16 @@ class HostDrivers:
             case operations.ResumeSandbox(id):
                 await self._request(id, Resume(), report)
 
-    async def _request(self, id: SandboxId, message: Any, report: Report) -> None:
-        await request(self.layout.sandbox(id).control, message, machines.showing(report))
+    async def _request(
+        self, id: SandboxId, message: Message, report: Report, timeout: float | None = _ANSWER_TIMEOUT
+    ) -> None:
+        await request(self.layout.sandbox(id).control, message, machines.showing(report), timeout)
 
     async def _update_record(self, operation: operations.UpdateRecord) -> None:
         """The supervisor first: killed in between, the record is old, and the next plan sees the difference."""
         spec, paths = operation.spec, self.layout.sandbox(operation.spec.id)
         if is_locked(paths.lock):
-            await request(paths.control, Update(spec))
+            await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
         applied = read_record(paths)
         done = setup_done(applied, spec)
         write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
@@ -84,7 +87,7 @@ class HostDrivers:
 
         paths = self.layout.sandbox(id)
         if is_locked(paths.lock):
-            await request(paths.control, GrowDisk(size))
+            await request(paths.control, GrowDisk(size), timeout=_GROW_TIMEOUT)
         else:
             await grow_disk(paths.disk, size)
 

@@ -4,11 +4,13 @@ Knows nothing of what steps do. Runs on asyncio and on trio; time comes from the
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import anyio
 
 from sandboxfile.errors import StaleError
+from sandboxfile.host.tasks import together
 from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepProgress, StepSkipped, StepStarted
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Operation, Plan, Step
@@ -29,55 +31,49 @@ async def execute(plan: Plan, drivers: Drivers, emit: Emit, *, parallel: int = 4
     """Do the plan's steps, up to `parallel` at a time.
 
     Raises StaleError, and does nothing, when what the plan was made from has moved. Failures of steps are in the
-    outcome. Cancelled: running steps are cancelled, no other begins.
+    outcome. Cancelled, or when `emit` raises: running steps are cancelled, no other begins.
     """
     observed = await drivers.observe(plan.project)
     if observation_fingerprint(observed) != plan.observation:
         raise StaleError("something changed since the plan was made", hint="plan again")
     walk = _Walk(plan, drivers, emit, anyio.Semaphore(parallel))
-    async with anyio.create_task_group() as group:
-        for step in plan.steps:
-            group.start_soon(walk.step, step)
-    done = tuple(step.key for step in plan.steps if walk.results[step.key] is None)
-    failed = tuple(
-        (step.key, error) for step in plan.steps if (error := walk.results[step.key]) and error is not _SKIPPED
+    await together(*(partial(walk.step, step) for step in plan.steps))
+    keys = [step.key for step in plan.steps]
+    return Outcome(
+        done=tuple(key for key in keys if key not in walk.failed and key not in walk.skipped),
+        failed=tuple((key, walk.failed[key]) for key in keys if key in walk.failed),
+        skipped=tuple(key for key in keys if key in walk.skipped),
     )
-    skipped = tuple(step.key for step in plan.steps if walk.results[step.key] is _SKIPPED)
-    return Outcome(done, failed, skipped)
-
-
-_SKIPPED = Exception("skipped")
 
 
 class _Walk:
-    """One execution: an event per step, its result beside it (None: done)."""
+    """One execution. `skipped` has, for a step that never ran, the failed one that it needed, directly or not."""
 
     def __init__(self, plan: Plan, drivers: Drivers, emit: Emit, turns: anyio.Semaphore) -> None:
-        self.drivers, self.emit, self.turns = drivers, emit, turns
-        self.ended = {step.key: anyio.Event() for step in plan.steps}
-        self.results: dict[str, Exception | None] = {}
+        self._drivers, self._emit, self._turns = drivers, emit, turns
+        self._ended = {step.key: anyio.Event() for step in plan.steps}
+        self.failed: dict[str, Exception] = {}
+        self.skipped: dict[str, str] = {}
 
     async def step(self, step: Step) -> None:
         for need in step.needs:
-            await self.ended[need].wait()
-            if self.results[need] is not None:
-                self.emit(StepSkipped(step.key, need))
-                self._end(step, _SKIPPED)
-                return
-        async with self.turns:
-            self._end(step, await self._run(step))
+            await self._ended[need].wait()
+        failed = [self.skipped.get(need, need) for need in step.needs if need in self.failed or need in self.skipped]
+        if failed:
+            self.skipped[step.key] = failed[0]
+            self._emit(StepSkipped(step.key, failed[0]))
+        else:
+            async with self._turns:
+                await self._run(step)
+        self._ended[step.key].set()
 
-    async def _run(self, step: Step) -> Exception | None:
-        self.emit(StepStarted(step.key, step.reason))
+    async def _run(self, step: Step) -> None:
+        self._emit(StepStarted(step.key, step.reason))
         started = anyio.current_time()
         try:
-            await self.drivers.run(step.operation, lambda message: self.emit(StepProgress(step.key, message)))
+            await self._drivers.run(step.operation, lambda message: self._emit(StepProgress(step.key, message)))
         except Exception as exc:  # whatever it is, the other branches go on, and the caller is told
-            self.emit(StepFailed(step.key, exc))
-            return exc
-        self.emit(StepFinished(step.key, anyio.current_time() - started))
-        return None
-
-    def _end(self, step: Step, result: Exception | None) -> None:
-        self.results[step.key] = result
-        self.ended[step.key].set()
+            self.failed[step.key] = exc
+            self._emit(StepFailed(step.key, exc))
+        else:
+            self._emit(StepFinished(step.key, anyio.current_time() - started))

@@ -1,28 +1,32 @@
 """Starting a supervisor, waiting for it, stopping it; killing it when it no longer answers.
 
 The supervisor is a process of its own that outlives the command. Who holds a sandbox's lock is asked of the kernel
-(/proc/locks): what a file says about a process may be old.
+(/proc/locks, /proc/PID/fd): what a file says about a process may be old.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
 
-from sandboxfile.control.client import request
-from sandboxfile.control.messages import Message, Output, Progress, Stop, WaitReady
-from sandboxfile.errors import ControlError, MachineError
+from sandboxfile.control.client import connect, request
+from sandboxfile.control.messages import GetStatus, Message, Output, Progress, Stop, WaitReady
+from sandboxfile.errors import ControlError, MachineError, SandboxfileError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked
 from sandboxfile.names import SandboxId
 
 _LISTEN_TIMEOUT = 30.0  # seconds for a supervisor to listen; 0.3 is usual
-_READY_TIMEOUT = 180.0  # for the guest to answer; 3 is usual, many more at once under emulation
-_STOP_TIMEOUT = 60.0
+_READY_TIMEOUT = 300.0  # for the guest to answer; 3 is usual, and a supervisor gives up before we do
+_PATIENCE = 10.0  # for a supervisor to answer anything at all
+_STOP_TIMEOUT = 90.0  # for the main process, the guest and QEMU to end, each in its time
+_GONE_TIMEOUT = 20.0  # from the last word, or the kill, until the lock is free
 _POLL = 0.03
+_MODULE = "sandboxfile.supervisor"
 _TAIL = 4000  # characters of a log shown with a failure
 _PASSED_ON = ("HOME", "PATH", "LANG", "USER", "LOGNAME", "TMPDIR", "PYTHONPATH", "SBX_HOME", "SBX_ACCEL")
 Report = Callable[[str], None]
@@ -35,7 +39,7 @@ async def start(layout: Layout, id: SandboxId, report: Report) -> None:
     """
     paths = layout.sandbox(id)
     child = None if is_locked(paths.lock) else _spawn(paths, id)
-    await _listening(paths, id, child)
+    await _until_it_listens(paths, id, child)
     try:
         await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)
     except ControlError as exc:
@@ -48,19 +52,30 @@ async def stop(layout: Layout, id: SandboxId, report: Report) -> None:
     if not is_locked(paths.lock):
         return
     try:
+        await _any_answer(paths)
         await request(paths.control, Stop(), showing(report), timeout=_STOP_TIMEOUT)
     except ControlError as exc:
         report(f"killing it: {exc.message}")
         kill_holder(paths.lock)
-    with anyio.move_on_after(_STOP_TIMEOUT):
+    with anyio.move_on_after(_GONE_TIMEOUT):
         while is_locked(paths.lock):  # noqa: ASYNC110 - another process's lock sends us no event
             await anyio.sleep(_POLL)
         return
     raise MachineError(f"the sandbox {id} does not stop", output=tail(paths.supervisor_log))
 
 
+async def _any_answer(paths: SandboxPaths) -> None:
+    """Raises ControlError when the supervisor says nothing at all; that its machine is silent is an answer."""
+    try:
+        await request(paths.control, GetStatus(), timeout=_PATIENCE)
+    except ControlError:
+        raise
+    except SandboxfileError:
+        return
+
+
 def kill_holder(lock: Path) -> bool:
-    """SIGKILL whoever holds the lock; its children die with it. Whether there was one."""
+    """SIGKILL the supervisor that holds the lock; its children die with it. Whether there was one."""
     pid = lock_holder(lock)
     if pid is None:
         return False
@@ -69,26 +84,50 @@ def kill_holder(lock: Path) -> bool:
     except ProcessLookupError:
         return False
     try:
-        if lock_holder(lock) != pid:  # the number may have passed to another process before we held it
+        # The number may have passed to another process before we held it, and another sbx may hold the lock briefly.
+        if lock_holder(lock) != pid or not _is_supervisor(pid):
             return False
         signal.pidfd_send_signal(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
     finally:
         os.close(process)
     return True
 
 
 def lock_holder(lock: Path) -> int | None:
-    """Who holds a flock on a file: proc_locks(5), `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`."""
+    """Who holds a flock on a file: proc_locks(5), `1: FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE 0 EOF`.
+
+    The device there is the file system's, which stat(2) of btrfs and overlayfs does not tell: so a candidate counts
+    when it has the file open.
+    """
     try:
-        found = lock.stat()
+        wanted = lock.stat()
     except FileNotFoundError:
         return None
-    place = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
     for line in Path("/proc/locks").read_text().splitlines():
         words = line.split()
-        if "FLOCK" in words and "->" not in words and place in words:
-            return int(words[words.index(place) - 1])
+        if words[1:2] == ["FLOCK"] and words[3:4] == ["WRITE"] and _has_open(int(words[4]), wanted):
+            return int(words[4])
     return None
+
+
+def _has_open(pid: int, wanted: os.stat_result) -> bool:
+    try:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                if os.path.samestat(entry.stat(), wanted):
+                    return True
+    except OSError:  # gone, or somebody else's
+        pass
+    return False
+
+
+def _is_supervisor(pid: int) -> bool:
+    try:
+        return _MODULE.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def showing(report: Report) -> Callable[[Message], None]:
@@ -117,9 +156,11 @@ def _spawn(paths: SandboxPaths, id: SandboxId) -> int:
     }
     paths.supervisor_log.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    _keep_descriptors()
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "sandboxfile.supervisor", str(id)],
+        # -P: the current directory may be a workspace, and nothing that a guest wrote may be imported.
+        [sys.executable, "-P", "-m", _MODULE, str(id)],
         environment,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -130,19 +171,34 @@ def _spawn(paths: SandboxPaths, id: SandboxId) -> int:
     )
 
 
-async def _listening(paths: SandboxPaths, id: SandboxId, child: int | None) -> None:
+def _keep_descriptors() -> None:
+    """Hand on nothing that we inherited: whoever waits for the end of a pipe would wait for the sandbox's."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if int(name) > 2:
+                os.set_inheritable(int(name), False)
+
+
+async def _until_it_listens(paths: SandboxPaths, id: SandboxId, child: int | None) -> None:
     """Wait until somebody listens; our child may lose the race for the lock against another command's."""
-    failure: MachineError | None = None
+    ended = False
     with anyio.move_on_after(_LISTEN_TIMEOUT):
-        while not (is_locked(paths.lock) and paths.control.exists()):
-            if child is not None and _has_ended(child):
-                child = None
-                failure = MachineError(f"the sandbox {id} did not start", output=tail(paths.supervisor_log))
-            if failure is not None and not is_locked(paths.lock):
-                raise failure
+        while not await _listens(paths.control):
+            ended = ended or child is None or _has_ended(child)
+            if ended and not is_locked(paths.lock):
+                raise MachineError(f"the sandbox {id} did not start", output=tail(paths.supervisor_log))
             await anyio.sleep(_POLL)
         return
     raise MachineError(f"the supervisor of {id} does not answer", output=tail(paths.supervisor_log))
+
+
+async def _listens(control: Path) -> bool:
+    """Whether somebody listens; the socket of a supervisor that was killed is still there, and refuses."""
+    try:
+        async with connect(control, timeout=1):
+            return True
+    except ControlError:
+        return False
 
 
 def _has_ended(pid: int) -> bool:

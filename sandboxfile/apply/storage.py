@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import anyio
@@ -37,16 +38,25 @@ async def create(layout: Layout, spec: DesiredSandbox, source: str) -> None:
     if image is None:
         raise BuildError(f"the image of {spec.id} is no longer in the cache", hint="plan again")
     project = paths.root.parent
-    project.mkdir(mode=0o700, exist_ok=True)
     new = SandboxPaths(project / f"{_NEW}{spec.id.name}", paths.control)
     await anyio.to_thread.run_sync(_remove_tree, new.root)
-    new.root.mkdir(mode=0o700)
+    new.root.mkdir(mode=0o700, parents=True)  # a deletion beside us may just have removed the project's directory
+    try:
+        await _fill(new, spec, source, image)
+        new.root.rename(paths.root)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(_remove_tree, new.root)
+        raise
+    sync_directory(project)
+
+
+async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, image: Path) -> None:
     await anyio.to_thread.run_sync(link_or_copy, image, new.base)
     await create_overlay(new.base, new.disk, spec.resources.disk)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     write_record(new, Applied(spec, source, created, 0))
-    new.root.rename(paths.root)
-    sync_directory(project)
+    await anyio.to_thread.run_sync(_on_disk, new.disk)
 
 
 async def delete(layout: Layout, id: SandboxId) -> None:
@@ -61,9 +71,10 @@ async def delete(layout: Layout, id: SandboxId) -> None:
         finally:
             os.close(lock)
         sync_directory(paths.root.parent)
-        if not any(paths.root.parent.iterdir()):
+        with suppress(OSError):  # others are in it
             paths.root.parent.rmdir()
-    paths.control.unlink(missing_ok=True)
+    for socket in (paths.control, paths.monitor):
+        socket.unlink(missing_ok=True)
     await anyio.to_thread.run_sync(empty_trash, layout)
 
 
@@ -72,14 +83,14 @@ def sweep(layout: Layout, project: str) -> None:
     empty_trash(layout)
     directory = layout.sandboxes / project
     if directory.is_dir():
-        for entry in directory.iterdir():
+        for entry in list(directory.iterdir()):
             if entry.name.startswith(_NEW):
                 _remove_tree(entry)
 
 
 def empty_trash(layout: Layout) -> None:
     """Remove everything in the trash. Others may be at it as well."""
-    for entry in layout.trash.iterdir():
+    for entry in list(layout.trash.iterdir()):
         _remove_tree(entry)
 
 
@@ -119,6 +130,12 @@ def _copy_data(source: int, target: int) -> None:
         os.lseek(target, start, os.SEEK_SET)
         while start < end:
             start += os.sendfile(target, source, start, min(end - start, 1 << 26))
+
+
+def _on_disk(path: Path) -> None:
+    """Wait until a file's content survives a loss of power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _remove_tree(path: Path) -> None:

@@ -106,8 +106,7 @@ async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
     for key, error in outcome.failed:
         if not isinstance(error, SandboxfileError):
             raise error  # our own bug
-        console.error(f"{key} failed")
-        console.failure(error)
+        console.failure(error, about=key)
     if not outcome.ok:
         console.say("what was done stays done; the same command goes on from there")
     return exits.OK if outcome.ok else exits.FAILED

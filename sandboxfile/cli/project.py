@@ -86,9 +86,9 @@ def known_sandboxes(layout: Layout) -> list[SandboxId]:
 def find_sandboxes(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
     """What the names mean, without repeats. Raises NotFoundError for the first that means nothing."""
     known = known_sandboxes(this_layout())
-    here: str | None = None
-    if any("/" not in name for name in names):
-        here = project_here(args)
+    # The file is only read when it matters which project is meant: `exec` is called in loops.
+    unclear = any("/" not in name and [id.name for id in known].count(name) != 1 for name in names)
+    here = project_here(args) if unclear else None
     return list(dict.fromkeys(match_name(name, known, here) for name in names))
 
 

@@ -4,9 +4,12 @@ import argparse
 from collections.abc import Collection
 
 from sandboxfile import pipeline
+from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options, plan_and_apply
 from sandboxfile.cli.project import find_sandboxes, this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.errors import StateError
+from sandboxfile.host.statedir import read_record
 from sandboxfile.model.plan import Plan
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.verbs import Verb
@@ -24,13 +27,33 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 
 def run_verb(verb: Verb, args: argparse.Namespace, console: Console) -> int:
     """Do it to the sandboxes that the arguments name."""
-    return apply_verb(verb, find_sandboxes(args.names, args), args, console)
+    return apply_verb(verb, find_sandboxes(args.names, args), getattr(args, "allow_destroy", False), args, console)
 
 
-def apply_verb(verb: Verb, ids: Collection[SandboxId], args: argparse.Namespace, console: Console) -> int:
-    allow_destroy = getattr(args, "allow_destroy", False)
+def remove_even_unreadable(ids: Collection[SandboxId], args: argparse.Namespace, console: Console) -> int:
+    """Delete sandboxes; a record that cannot be read hinders nobody, one that says `protect` does."""
+    unreadable = [id for id in ids if not _is_readable(id)]
+    readable = [id for id in ids if id not in unreadable]
+    parts = [(part, destroy) for part, destroy in ((unreadable, True), (readable, args.allow_destroy)) if part]
+    if not parts:
+        console.say("there are no sandboxes")
+    return max([apply_verb("remove", part, destroy, args, console) for part, destroy in parts], default=exits.OK)
+
+
+def apply_verb(
+    verb: Verb, ids: Collection[SandboxId], allow_destroy: bool, args: argparse.Namespace, console: Console
+) -> int:
+    """Plan a verb for some sandboxes, and apply it."""
 
     async def make_plans() -> list[Plan]:
         return await pipeline.make_verb_plans(verb, ids, this_layout(), allow_destroy=allow_destroy)
 
     return plan_and_apply(make_plans, args, console)
+
+
+def _is_readable(id: SandboxId) -> bool:
+    try:
+        read_record(this_layout().sandbox(id))
+    except StateError:
+        return False
+    return True

@@ -69,7 +69,8 @@ async def exec_streams(
     """Run a command inside with these streams as its stdin, stdout and stderr; gives its exit code.
 
     With `forward_signals` (main thread only): SIGWINCH resizes the inner terminal, INT, TERM, HUP, QUIT, USR1, USR2 go
-    to the command, and the third INT or TERM gives up on it. Raw mode is the caller's business.
+    to the command, and the third INT or TERM gives up on it; with a terminal TERM and HUP do so at once. Raw mode is
+    the caller's business.
     """
     async with connect(path) as connection:
         if command.detach:
@@ -227,7 +228,9 @@ async def _forward_signals(
         async for number in arriving:
             if number in (signal.SIGINT, signal.SIGTERM):
                 impatience += 1
-            if impatience >= _IMPATIENT:
+            # Shells ignore TERM, and a terminal that hung up gives nobody a second chance to say more.
+            hung_up = command.tty and number in (signal.SIGTERM, signal.SIGHUP)
+            if hung_up or impatience >= _IMPATIENT:
                 give_up(number)
                 return
             with suppress(ControlError):  # whoever waits for the exit code says that the supervisor is gone
@@ -240,6 +243,7 @@ def _message(number: signal.Signals, fds: Sequence[int]) -> Resize | Signal:
     columns, rows = 80, 24
     for descriptor in fds:
         with suppress(OSError):
-            columns, rows = os.get_terminal_size(descriptor)
+            found = os.get_terminal_size(descriptor)
+            columns, rows = found.columns or columns, found.lines or rows
             break
     return Resize(rows=rows, columns=columns)

@@ -39,13 +39,15 @@ def read_file(path: Path) -> bytes:
         raise NotFoundError(f"there is no file {path}") from exc
     except OSError as exc:
         raise HostError(f"cannot read {path}: {exc.strerror}") from exc
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise HostError(f"cannot read {path}: it is not a regular file")
-        try:
+        with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read(4 * FILE_LIMIT + 1)  # the limit counts characters, of at most four bytes
-        except OSError as exc:
-            raise HostError(f"cannot read {path}: {exc.strerror}") from exc
+    except OSError as exc:
+        raise HostError(f"cannot read {path}: {exc.strerror}") from exc
+    finally:
+        os.close(handle)
 
 
 def gather(

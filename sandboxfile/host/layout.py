@@ -19,7 +19,7 @@ SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
 
 @dataclass(frozen=True, slots=True)
 class SandboxPaths:
-    """The files of one sandbox. All but `control` are in its state directory `root`."""
+    """The files of one sandbox. All but the sockets are in its state directory `root`."""
 
     root: Path
     control: Path
@@ -28,6 +28,11 @@ class SandboxPaths:
     def lock(self) -> Path:
         """Held with flock by the supervisor for life: lock held = sandbox running."""
         return self.root / "lock"
+
+    @property
+    def monitor(self) -> Path:
+        """A second QMP socket of the running machine, for its owner's own tools; sbx itself does not use it."""
+        return self.control.with_suffix(".qmp")
 
     @property
     def record(self) -> Path:

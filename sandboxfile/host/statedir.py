@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -22,9 +23,11 @@ from pydantic import TypeAdapter, ValidationError
 from sandboxfile.errors import BusyError, HostError, StateError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
+from sandboxfile.names import is_name
 
 RECORD_VERSION = 1
 _LOCK_POLL = 0.05  # seconds
+_PROBE_TRIES, _PROBE_PAUSE = 8, 0.002  # a probe takes 10 microseconds, when its process is not interrupted
 
 
 # --- records -----------------------------------------------------------------------------------------------------
@@ -112,15 +115,20 @@ def try_lock(path: Path) -> int | None:
     """Take a lock for as long as the descriptor given is open; None when somebody else holds it.
 
     The file may be removed by its holder (a deleted sandbox): a lock on a file that is no longer at `path` is
-    no lock, so it is opened again.
+    no lock, so it is opened again. `is_locked` of others has the lock for an instant: held means held a while.
     """
+    tries = _PROBE_TRIES
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            return None
+            tries -= 1
+            if tries == 0:
+                return None
+            time.sleep(_PROBE_PAUSE)
+            continue
         except BaseException:
             os.close(handle)
             raise
@@ -187,7 +195,7 @@ def locked_shortly(path: Path) -> Iterator[None]:
 
 
 def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
-    """Every `(project, name)` that has a directory, sorted."""
+    """Every `(project, name)` that has a directory, sorted. What is not a name is not ours, or half made."""
     found = []
     for project in _directories(layout.sandboxes):
         found += [(project.name, sandbox.name) for sandbox in _directories(project)]
@@ -196,6 +204,6 @@ def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
 
 def _directories(path: Path) -> list[Path]:
     try:
-        return [entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
-    except FileNotFoundError:
+        return [entry for entry in path.iterdir() if is_name(entry.name) and entry.is_dir()]
+    except FileNotFoundError:  # also: deleted while we looked
         return []

@@ -5,6 +5,7 @@ under a lock; those who waited find the work done. What a killed builder left be
 Deleting any of it at any moment costs a rebuild and nothing else.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from sandboxfile.errors import BuildError
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -58,25 +61,38 @@ async def build(
     """Find `digest`, or `make` it once however many ask at a time. Gives the directory and its manifest.
 
     `make` fills the empty directory it is given and returns what to remember; files that begin with a dot are
-    scratch and are dropped. When it fails or is cancelled nothing is left. `remove` deletes a scratch tree.
+    scratch and are dropped. When it fails or is cancelled nothing is left. `remove` deletes a tree of `make`'s.
+    Raises BuildError when the cache cannot be written, and whatever `make` raises.
     """
     remove = remove or _remove
     if found := find(root, digest):
         return found
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _locked(root, digest, report):
-        if found := find(root, digest):
-            return found
-        await _sweep(root, digest, remove)
-        work = Path(tempfile.mkdtemp(prefix=f".build-{digest}-", dir=root))
-        try:
-            facts = dict(await make(work))
-            await _drop_scratch(work, remove)
-            manifest = _seal(work, digest, facts)
-            await _replace(work, root / digest, remove)
-        finally:
-            await _shielded(remove, work)
-        return root / digest, manifest
+    try:
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        async with _locked(root, digest, report):
+            if found := find(root, digest):
+                return found
+            await _sweep(root, digest, remove)
+            return await _build(root, digest, make, remove)
+    except OSError as exc:
+        raise BuildError(
+            f"cannot build into the cache {root}: {exc.strerror or exc}",
+            hint="make room there" if exc.errno in (errno.ENOSPC, errno.EDQUOT) else None,
+        ) from exc
+
+
+async def _build(
+    root: Path, digest: str, make: Callable[[Path], Awaitable[Mapping[str, Any]]], remove: Remove
+) -> tuple[Path, Manifest]:
+    work = Path(tempfile.mkdtemp(prefix=f".build-{digest}-", dir=root))
+    try:
+        facts = dict(await make(work))
+        await _drop_scratch(work, remove)
+        manifest = _seal(work, digest, facts)
+        await _replace(work, root / digest, remove)
+    finally:
+        await _shielded(remove, work)
+    return root / digest, manifest
 
 
 def _seal(work: Path, digest: str, facts: Mapping[str, Any]) -> Manifest:

@@ -3,7 +3,8 @@
 Root is not needed. `choose_mode` takes the first that works here:
     root        we are root
     unshare     a user namespace with this user's subordinate ids (/etc/subuid and newuidmap)
-    fakechroot  neither: fakechroot and fakeroot pretend, about twice as slow
+    fakechroot  neither: fakechroot and fakeroot pretend. Twice as slow, and only for suites as old as the host's
+                (the host's libraries run with the suite's C library); unpacking alone works for all
 """
 
 import os
@@ -23,7 +24,9 @@ from sandboxfile.images.sources import STANDARD_KEYRING, host_sources
 
 Mode = Literal["root", "unshare", "fakechroot"]
 NAMESPACE = ("unshare", "--map-auto", "--map-root-user", "--")
+SUBORDINATE = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with `uidmap` installed"
 REMOVE_TRIES = 5
+FULL = re.compile("No space left on device|Disk quota exceeded|not enough free space|Could not allocate block")
 SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
 
 
@@ -44,7 +47,7 @@ async def choose_mode() -> Mode:
             return "fakechroot"
         raise BuildError(
             "cannot build as this user: it has no subordinate ids, and fakechroot is not installed",
-            hint="as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with `uidmap` installed",
+            hint=SUBORDINATE,
             command=exc.command,
             output=exc.output,
         ) from exc
@@ -88,7 +91,9 @@ async def make_tar(
     Raises BuildError, which names the suite or package that the mirror does not have.
     """
     sources = await host_sources(suite)
-    arguments = ["mmdebstrap", f"--mode={mode}", f"--variant={variant}", "--format=tar"]
+    # Under fakechroot it would look for tar inside, where merely unpacked packages have none.
+    way = "chrootless" if mode == "fakechroot" and variant == "extract" else mode
+    arguments = ["mmdebstrap", f"--mode={way}", f"--variant={variant}", "--format=tar"]
     arguments += [f"--aptopt={option}" for option in sources.options]
     # apt inside looks for the keyring under the same name.
     uploads = [path for path in sources.keyrings if path != STANDARD_KEYRING] if variant != "extract" else []
@@ -108,7 +113,9 @@ async def make_tar(
                 on_line=progress,
             )
     except BuildError as exc:
-        raise explain(exc, suite) from exc
+        # To run again by hand: the build's own directory is gone then.
+        again = ["/dev/null" if argument == str(target) else argument for argument in exc.command]
+        raise explain(BuildError(exc.message, hint=exc.hint, command=again, output=exc.output), suite) from exc
 
 
 async def _isolation(mode: Mode) -> tuple[str, ...]:
@@ -180,9 +187,12 @@ def explain(error: BuildError, suite: str) -> BuildError:
     elif re.search(r"does not have a Release file|/Release\b.*404|404 +Not Found.*Release", error.output):
         message = f"the mirror of this host has no Debian suite {suite}"
         hint = "check the suite's name in `base: debian:SUITE`, or set SBX_DEBIAN_MIRROR to a mirror that has it"
-    elif re.search(r"No space left on device|Disk quota exceeded|not enough free space", error.output):
+    elif FULL.search(error.output):
         message = f"cannot build an image of Debian {suite}: the disk is full"
         hint = f"make room in {tempfile.gettempdir()} (or set TMPDIR) and in the cache"
+    elif "doesn't work under fakechroot" in error.output:
+        message = f"fakechroot cannot build Debian {suite} on this host, whose own libraries are older or newer"
+        hint = f"give this user subordinate ids; {SUBORDINATE}"
     elif re.search(r"Could not resolve|Could not connect|Connection (failed|timed out)|Temporary failure", error.output):
         message = "the Debian mirror of this host cannot be reached"
         hint = "check that `apt-get update` works on this host"

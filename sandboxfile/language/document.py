@@ -8,7 +8,7 @@ With errors other than of syntax the Document is still given, so that later stag
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -26,64 +26,22 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
-from sandboxfile.model.spec import WrittenFloat, WrittenInt
+from sandboxfile.language.scalars import plain_value
+from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table
 
 FILE_LIMIT = 256 << 10  # characters, and bytes read of a file
 NODE_LIMIT = 50_000  # nodes after aliases are expanded
 DEPTH_LIMIT = 64
 
-Value = str | int | float | bool | None
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """Text, number, boolean or null."""
-
-    value: Value
-    span: Span
-    size = 1
-    depth = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    items: tuple["Node", ...]
-    span: Span
-    size: int  # nodes in it, aliases expanded
-    depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    key: str
-    key_span: Span
-    value: "Node"
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A map of the file. Keys are unique; what `<<` brought comes after its own entries."""
-
-    entries: tuple[Entry, ...]
-    span: Span
-    size: int
-    depth: int
-
-    def entry(self, key: str) -> Entry | None:
-        """The entry of a key."""
-        return next((entry for entry in self.entries if entry.key == key), None)
-
-
-Node = Scalar | Sequence | Table
-
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that is YAML. `root` is whatever stands at the top, usually a Table."""
+    """A file that is YAML. `root` is whatever stands at the top, usually a Table. `whole`: nothing is wrong with it."""
 
     filename: str
     text: str
     root: Node
+    whole: bool
 
 
 def parse(text: str, filename: str) -> tuple[Document | None, Diagnostics]:
@@ -99,7 +57,7 @@ def parse(text: str, filename: str) -> tuple[Document | None, Diagnostics]:
         hint = "begin with `sandboxes:`; `sbx init` writes an example"
         empty = error("Empty file", "There is nothing in this file.", None, hint)
         return None, tuple(builder.problems) or (empty,)
-    return Document(filename, text, builder.root), tuple(builder.problems)
+    return Document(filename, text, builder.root, not builder.problems), tuple(builder.problems)
 
 
 def decode(data: bytes, filename: str) -> tuple[str | None, Diagnostics]:
@@ -194,33 +152,6 @@ def _capital(text: str) -> str:
 
 
 # --- the tree ----------------------------------------------------------------------------------------------------
-
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
-_INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z", re.ASCII)
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z", re.ASCII)
-_SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)\Z|\.(nan|NaN|NAN)\Z")
-_DIGITS = 100  # a longer "number" stays text: no field wants one, and Python refuses to convert the very long
-
-
-def plain_value(text: str) -> Value:
-    """What an unquoted scalar means in the YAML 1.2 core schema. Numbers remember how they were written."""
-    if text in _NULL:
-        return None
-    if text in _TRUE or text in _FALSE:
-        return text in _TRUE
-    if len(text) > _DIGITS:
-        return text
-    if _INT.match(text):
-        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-        whole = WrittenInt(text, base)
-        whole.text = text
-        return whole
-    if _FLOAT.match(text) or _SPECIAL.match(text):
-        number = WrittenFloat(text.replace(".", "") if _SPECIAL.match(text) else text)
-        number.text = text
-        return number
-    return text
 
 
 @dataclass(slots=True)
@@ -397,37 +328,3 @@ class _Builder:
 
 def _too_deep(span: Span) -> NoReturn:
     _give_up("Nested too deeply", f"The file is nested more than {DEPTH_LIMIT} levels deep.", span)
-
-
-# --- for those who walk the tree ---------------------------------------------------------------------------------
-
-
-def find(node: Node, path: tuple[str | int, ...]) -> tuple[Node, Span | None] | None:
-    """The node at a path and the span of its key (None for list items and the root)."""
-    key_span = None
-    for part in path:
-        if isinstance(node, Table) and isinstance(part, str) and (entry := node.entry(part)):
-            node, key_span = entry.value, entry.key_span
-        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
-            node, key_span = node.items[part], None
-        else:
-            return None
-    return node, key_span
-
-
-def spans(root: Node) -> Mapping[tuple[str | int, ...], Span]:
-    """Where each part is written: a scalar's value; a collection's key, else the collection itself."""
-    found: dict[tuple[str | int, ...], Span] = {}
-
-    def visit(node: Node, path: tuple[str | int, ...], key: Span | None) -> None:
-        empty = isinstance(node, Scalar) and node.value is None
-        found[path] = key if key and (empty or not isinstance(node, Scalar)) else node.span
-        if isinstance(node, Table):
-            for entry in node.entries:
-                visit(entry.value, (*path, entry.key), entry.key_span)
-        elif isinstance(node, Sequence):
-            for index, item in enumerate(node.items):
-                visit(item, (*path, index), None)
-
-    visit(root, (), None)
-    return found

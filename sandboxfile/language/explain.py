@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from sandboxfile.diagnostics import Diagnostic, Span, error
-from sandboxfile.language.document import Node, Scalar, Sequence, Table, find
+from sandboxfile.language.tree import Node, Scalar, Sequence, Table, find
 from sandboxfile.model.spec import Path, SandboxFile
 
 # What a Compose user types, by what it is called here.

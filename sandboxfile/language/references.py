@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from sandboxfile.diagnostics import Diagnostic, error
-from sandboxfile.language.document import Table, find
 from sandboxfile.language.explain import did_you_mean
+from sandboxfile.language.tree import Table, find
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.spec import Path, SandboxFile, Template
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, in_order
-from sandboxfile.language.document import Document, Entry, Node, Scalar, Sequence, Table, parse, spans
+from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, has_errors, in_order
+from sandboxfile.language.document import Document, parse
 from sandboxfile.language.explain import explain, kind_of, place
 from sandboxfile.language.references import check_references
+from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table, spans
 from sandboxfile.model.spec import Path, SandboxFile
 
 _ROUNDS = 4  # of cutting out and validating again
@@ -50,8 +51,9 @@ def validate(document: Document) -> tuple[SandboxFile | None, Diagnostics]:
             break
         root = _cut(root, tuple(path for path, _ in located))
     if file is not None:
-        file = file.with_spans(spans(root))
+        file.placed(spans(root), whole=True)
         problems += check_references(file, document.root)
+        file.placed({}, whole=document.whole and not has_errors(problems))
     return (file, in_order(problems))
 
 
@@ -84,7 +86,7 @@ def _scalars(node: Node, path: Path) -> Iterator[tuple[Path, Scalar]]:
             yield from _scalars(item, (*path, index))
     else:
         for entry in node.entries:
-            if not entry.key.startswith("x-"):
+            if not entry.key.startswith("x-") or path in (("templates",), ("sandboxes",)):
                 yield from _scalars(entry.value, (*path, entry.key))
 
 

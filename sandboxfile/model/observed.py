@@ -16,7 +16,7 @@ MainStatus = Literal["none", "running", "waiting", "exited"]
 
 @dataclass(frozen=True, slots=True)
 class MainProcess:
-    """The sandbox's main process. `waiting`: to be started again after a back-off. `restarts` since the sandbox started."""
+    """The main process. `waiting`: to be started again after a back-off. `restarts` since the sandbox started."""
 
     status: MainStatus = "none"
     exit_code: int | None = None
@@ -59,8 +59,9 @@ class Applied:
 class ObservedSandbox:
     """One sandbox found in the state directory. `machine` is set unless stopped or unresponsive.
 
-    `disk_present` is False when the record is there and its disk is not (somebody deleted it).
+    `disk_present` is False when the record is there and its disk, or the image beneath it, has been deleted.
     `problem` says why the record cannot be used (unreadable, newer version), and then `applied` is None.
+    `outdated`: a machine of these sizes would be started otherwise now (another version of this program did it).
     """
 
     id: SandboxId
@@ -69,14 +70,15 @@ class ObservedSandbox:
     machine: Machine | None = None
     disk_present: bool = True
     problem: str | None = None
+    outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedState:
-    """All that bears on one project: its sandboxes sorted by name, the images in the cache, and leftovers.
+    """All that bears on one project: its sandboxes sorted by name, and what is in the cache.
 
     `images` are digests that are built and whole. `platform_ready`: kernel and guest tools are in the cache.
-    `source_exists`: for every file named by a record, whether it is still there.
+    `missing_sources`: files named by a record that are no longer there.
     """
 
     project: str

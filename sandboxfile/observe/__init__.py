@@ -3,6 +3,7 @@
 A held lock is a running sandbox; a supervisor that holds it and does not answer in time is `unresponsive`.
 """
 
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -10,12 +11,15 @@ import anyio
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import GetStatus, StatusReply
 from sandboxfile.errors import SandboxfileError, StateError
-from sandboxfile.host.layout import Layout
+from sandboxfile.guest.config import PORTS
+from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
+from sandboxfile.host.tasks import together
 from sandboxfile.images.debian import list_images
 from sandboxfile.images.platform import find_platform
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, Status
 from sandboxfile.names import SandboxId
+from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
 _PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
 _GRACE = 0.5  # seconds that a supervisor has between taking its lock and listening, and between its end and the lock's
@@ -42,17 +46,31 @@ async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
 async def observe_one(layout: Layout, id: SandboxId) -> ObservedSandbox:
     """One sandbox, which must have a directory."""
     paths = layout.sandbox(id)
-    applied: Applied | None = None
-    problem = None
+    applied, problem = _record(paths, id)
+    disk_present = paths.disk.exists() and paths.base.exists()
+    machine = await _machine(layout, id) if is_locked(paths.lock) else None
+    if machine is not None:
+        return ObservedSandbox(id, machine.health, applied, machine, disk_present, problem, _outdated(machine))
+    status: Status = "unresponsive" if is_locked(paths.lock) else "stopped"
+    return ObservedSandbox(id, status, applied, None, disk_present, problem)
+
+
+def _record(paths: SandboxPaths, id: SandboxId) -> tuple[Applied | None, str | None]:
     try:
         applied = read_record(paths)
     except StateError as exc:
-        problem = exc.message
-    machine = await _machine(layout, id) if is_locked(paths.lock) else None
-    if machine is not None:
-        return ObservedSandbox(id, machine.health, applied, machine, paths.disk.exists(), problem)
-    status: Status = "unresponsive" if is_locked(paths.lock) else "stopped"
-    return ObservedSandbox(id, status, applied, None, paths.disk.exists(), problem)
+        return None, exc.message
+    if applied.spec.id != id:
+        return None, f"the record {paths.record} is that of {applied.spec.id}"
+    return applied, None
+
+
+def _outdated(machine: Machine) -> bool:
+    """Whether this program would start a machine of the same sizes otherwise."""
+    if machine.health == "starting":  # it says what it is going to be
+        return False
+    spec = MachineSpec(machine.cpus, machine.memory, "tcg", None, PORTS)
+    return boot_fingerprint(spec) != machine.boot
 
 
 async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedSandbox, ...]:
@@ -61,10 +79,9 @@ async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedS
     async def one(id: SandboxId) -> None:
         found[id] = await observe_one(layout, id)
 
-    async with anyio.create_task_group() as group:
-        for id in ids:
-            group.start_soon(one, id)
-    return tuple(found[id] for id in ids)
+    await together(*(partial(one, id) for id in ids))
+    # One that was deleted while we looked is not there.
+    return tuple(found[id] for id in ids if found[id].applied is not None or layout.sandbox(id).root.exists())
 
 
 def _missing(sources: set[str]) -> frozenset[str]:

@@ -18,6 +18,7 @@ def field_changes(spec: DesiredSandbox, applied: Applied, machine: Machine | Non
             *_image(spec, old),
             *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
             *_workspaces(spec.workspaces, attached(applied, machine)),
+            *_order(spec.workspaces, old.workspaces),
             *_env(dict(spec.env), dict(old.env)),
             *_machine_size(spec, old, machine),
             *_disk(spec, old, machine),
@@ -91,6 +92,13 @@ def _workspaces(wanted: tuple[Workspace, ...], there: tuple[Workspace, ...]) -> 
             )
 
 
+def _order(wanted: tuple[Workspace, ...], old: tuple[Workspace, ...]) -> Iterator[FieldChange]:
+    """Only when nothing else about them differs: an added or removed one says enough."""
+    if sorted(wanted, key=lambda item: item.target) == sorted(old, key=lambda item: item.target):
+        before, after = (", ".join(item.target for item in items) for items in (old, wanted))
+        yield from _simple("workspaces", before, after, "live", "commands start in the first one")
+
+
 def _env(wanted: dict[str, str], old: dict[str, str]) -> Iterator[FieldChange]:
     """Values are not shown: files given by env_file hold what must not be in a log."""
     for name in sorted(wanted.keys() | old.keys()):
@@ -113,8 +121,9 @@ def _machine_size(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | 
 
 
 def _disk(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | None) -> Iterator[FieldChange]:
-    there = machine.disk if machine else old.resources.disk
-    reason = "a disk grows while the machine runs"
+    there, reason = old.resources.disk, "a disk grows while the machine runs"
+    if machine is not None and machine.disk < spec.resources.disk:
+        there = machine.disk  # larger is what an interrupted apply leaves: it stays so, and does no harm
     yield from _simple("resources.disk", size(there), size(spec.resources.disk), "live", reason)
 
 

@@ -43,8 +43,8 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
 def removal(found: ObservedSandbox, allow_destroy: bool, cause: str) -> Part:
     """Delete one sandbox."""
     part = Part(found.id)
+    part.say("delete", cause, loses_disk=True)
     if guard(part, found, False, allow_destroy, "deleting"):
-        part.say("delete", cause, loses_disk=True)
         take_down(part, found, cause)
     return part
 

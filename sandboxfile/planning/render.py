@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from sandboxfile.diagnostics import has_errors
 from sandboxfile.model.plan import Action, Change, FieldChange, Plan
 
 JSON_VERSION = 1
@@ -26,6 +27,8 @@ def render(plan: Plan) -> str:
     lines += [
         f"  ? sandbox {id.name}: orphan: it is not in the file (--remove-orphans deletes it)" for id in plan.orphans
     ]
+    if has_errors(plan.diagnostics):
+        return "\n".join([*lines, "", "Refused: nothing of this will be done."])
     if plan.changes:
         return "\n".join([*lines, "", _summary(plan)])
     return "\n".join([*lines, "No changes: everything is as the file asks."])

@@ -1,9 +1,10 @@
 """The changes and the steps of one sandbox. Within it steps are a chain: each needs the one before."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sandboxfile.diagnostics import Diagnostic, error
-from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.desired import DesiredSandbox, Workspace
 from sandboxfile.model.fingerprint import short
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
 from sandboxfile.model.plan import (
@@ -60,9 +61,10 @@ def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, a
         return part
     fields = field_changes(spec, found.applied, found.machine)
     if cause := _replace_cause(found, fields):
+        part.say("replace", cause, fields, loses_disk=True)
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
-            part.say("replace", cause, fields, loses_disk=True)
-            take_down(part, found, cause)
+            # Nothing is lost for an image that cannot be built.
+            take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)))
             _create(part, spec, source, cause)
     elif spec.resources.disk < found.applied.spec.resources.disk:
         part.refusals.append(_shrinks(spec, found.applied))
@@ -89,12 +91,12 @@ def guard(part: Part, found: ObservedSandbox, protected: bool, allow_destroy: bo
     return True
 
 
-def take_down(part: Part, found: ObservedSandbox, reason: str) -> None:
-    """Stop it if need be, and delete it."""
+def take_down(part: Part, found: ObservedSandbox, reason: str, after: tuple[str, ...] = ()) -> None:
+    """Stop it if need be, and delete it, both after some shared steps."""
     name = found.id.name
     if found.status != "stopped":
-        part.do(f"stop {name}", StopSandbox(found.id), reason)
-    part.do(f"delete {name}", DeleteSandbox(found.id), reason)
+        part.do(f"stop {name}", StopSandbox(found.id), reason, after)
+    part.do(f"delete {name}", DeleteSandbox(found.id), reason, after)
 
 
 def bring_up(part: Part, found: ObservedSandbox, applied: Applied, reason: str) -> None:
@@ -136,40 +138,47 @@ def _update(
     applied: Applied,
     fields: tuple[FieldChange, ...],
 ) -> None:
-    name, machine = spec.id.name, found.machine
-    again = _restart_cause(found, fields)
     unfinished = setup_done(applied, spec) < len(spec.setup)
     recorded = applied.spec != spec or applied.source != source
-    if found.status == "stopped" or again:
-        if found.status == "stopped":
-            part.say("start", "it is stopped", fields)
-        else:
-            part.say("restart", again or "", fields)
-            part.do(f"stop {name}", StopSandbox(spec.id), again or "")
-        if spec.resources.disk > applied.spec.resources.disk:
-            part.do(f"grow {name}", GrowDisk(spec.id, spec.resources.disk), "its disk is to be larger")
+    if found.status == "stopped" or (again := _restart_cause(found, fields)):
+        cause = "it is stopped" if found.status == "stopped" else again or ""
+        part.say("start" if found.status == "stopped" else "restart", cause, fields)
+        _change_stopped(part, spec, found, applied, cause)
         if recorded:
-            part.do(f"record {name}", UpdateRecord(spec, source), "the next start reads it")
-        part.do(f"start {name}", StartSandbox(spec.id), again or "it is stopped", (PLATFORM_KEY,))
+            part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
+        part.do(f"start {spec.id.name}", StartSandbox(spec.id), cause, (PLATFORM_KEY,))
         _finish(part, spec, setup=unfinished, main=True)
         return
     _change_live(part, spec, found, applied)
-    if recorded:
-        part.do(f"record {name}", UpdateRecord(spec, source), "it is as the file asks now")
-    idle = machine is not None and machine.main.status == "none"
-    _finish(part, spec, setup=unfinished, main=idle or found.status == "starting")
+    if recorded:  # last, so that an interrupted change is still seen as one
+        part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "it is as the file asks now")
+    _finish(part, spec, setup=unfinished, main=_main_is_due(spec, found.machine))
     if part.steps:
-        part.say(*_live_words(found, fields, unfinished), fields)
+        moved = applied.source if applied.source != source else None
+        part.say(*_live_words(found, fields, unfinished, moved, recorded), fields)
 
 
-def _live_words(found: ObservedSandbox, fields: tuple[FieldChange, ...], unfinished: bool) -> tuple[Action, str]:
+def _live_words(
+    found: ObservedSandbox, fields: tuple[FieldChange, ...], unfinished: bool, moved: str | None, recorded: bool
+) -> tuple[Action, str]:
     if found.status == "paused":
         return "resume", "its machine is paused"
     if found.status == "starting":
         return "start", "it is still starting"
     if fields:
         return "update", f"{fields[0].path} changed" if len(fields) == 1 else f"{len(fields)} fields changed"
-    return "update", "its setup has not finished" if unfinished else "its main process was not started"
+    if unfinished:
+        return "update", "its setup has not finished"
+    if moved is not None:
+        return "update", f"its file was {moved} before"
+    return "update", "an earlier apply was interrupted" if recorded else "its main process does not run"
+
+
+def _main_is_due(spec: DesiredSandbox, machine: Machine | None) -> bool:
+    """Whether the main process was never started, or has ended under a policy that did not start it again."""
+    if machine is None or machine.health == "starting":
+        return True
+    return machine.main.status == "none" or (machine.main.status == "exited" and spec.restart == "always")
 
 
 def _restart_cause(found: ObservedSandbox, fields: tuple[FieldChange, ...]) -> str | None:
@@ -178,32 +187,61 @@ def _restart_cause(found: ObservedSandbox, fields: tuple[FieldChange, ...]) -> s
     if found.status == "stopping":
         return "it is stopping"
     restarting = [change.path for change in fields if change.effect == "restart"]
-    return f"{', '.join(restarting)} changed" if restarting and found.status != "stopped" else None
+    if restarting:
+        return f"{', '.join(restarting)} changed"
+    return "another version of sbx started it, and starts machines otherwise" if found.outdated else None
+
+
+def _change_stopped(part: Part, spec: DesiredSandbox, found: ObservedSandbox, applied: Applied, reason: str) -> None:
+    """Stop it unless it is; the disk grows while nobody uses it."""
+    if found.status != "stopped":
+        part.do(f"stop {spec.id.name}", StopSandbox(spec.id), reason, (PLATFORM_KEY,))
+    if spec.resources.disk > applied.spec.resources.disk:
+        wanted = spec.resources.disk
+        part.do(f"grow {spec.id.name}", GrowDisk(spec.id, wanted), f"its disk is to have {size(wanted)}")
 
 
 def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, applied: Applied) -> None:
-    """What changes while the machine runs. The record comes after it: interrupted, the difference is still seen."""
-    name, machine = spec.id.name, found.machine
+    """What changes while the machine runs."""
+    name, machine, wanted = spec.id.name, found.machine, spec.resources.disk
     if found.status == "paused":
         part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
     if found.status == "starting":
         part.do(f"start {name}", StartSandbox(spec.id), "it is still starting", (PLATFORM_KEY,))
     _change_workspaces(part, spec, applied, machine)
-    if machine is not None and spec.resources.disk > min(machine.disk, applied.spec.resources.disk):
-        part.do(f"grow {name}", GrowDisk(spec.id, spec.resources.disk), f"to {size(spec.resources.disk)}")
+    if machine is not None and wanted > min(machine.disk, applied.spec.resources.disk):
+        part.do(f"grow {name}", GrowDisk(spec.id, wanted), f"its disk is to have {size(wanted)}")
 
 
 def _change_workspaces(part: Part, spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> None:
+    """Detach, then attach. A mount that comes hides what is mounted inside it, one that goes takes it along."""
     there = {workspace.target: workspace for workspace in attached(applied, machine)}
     wanted = {workspace.target: workspace for workspace in spec.workspaces}
-    for target in sorted(there.keys() - wanted.keys(), reverse=True):  # what is nested goes before what holds it
-        part.do(f"detach {part.id.name} {target}", DetachWorkspace(part.id, target), "it is no longer wanted")
-    for target in sorted(wanted):
-        old, new = there.get(target), wanted[target]
-        if old is None:
-            part.do(f"attach {part.id.name} {target}", AttachWorkspace(part.id, new), "it is not attached")
-        elif old != new:
-            part.do(f"attach {part.id.name} {target}", AttachWorkspace(part.id, new), "it is attached differently")
+    gone = there.keys() - wanted.keys()
+    changed = {target for target in wanted if there.get(target) != wanted[target]}
+    # One that is recorded and not there lost its file server: nothing inside such a mount may be touched, and it is
+    # taken away, with all in it, when it is attached again.
+    new = changed - there.keys() - {workspace.target for workspace in applied.spec.workspaces}
+    kept = there.keys() & wanted.keys()
+    moved = {target for target in kept if _inside(target, gone | new)}
+    again = {target for target in kept if _inside(target, changed)} | moved
+    for target in sorted(gone | moved, reverse=True):  # what is inside goes before what holds it
+        reason = "it is no longer wanted" if target in gone else "what holds it changes"
+        part.do(f"detach {part.id.name} {target}", DetachWorkspace(part.id, target), reason)
+    for target in sorted(changed | again):
+        part.do(
+            f"attach {part.id.name} {target}", AttachWorkspace(part.id, wanted[target]), _why(target, there, changed)
+        )
+
+
+def _inside(target: str, others: Collection[str]) -> bool:
+    return any(target.startswith(f"{other.rstrip('/')}/") for other in others if other != target)
+
+
+def _why(target: str, there: Mapping[str, Workspace], changed: Collection[str]) -> str:
+    if target not in changed:
+        return "what holds it changes"
+    return "it is attached otherwise" if target in there else "it is not attached"
 
 
 def setup_done(applied: Applied, spec: DesiredSandbox) -> int:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
 from sandboxfile.model.builtin import DEFAULT_TEMPLATE
 from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Resources
-from sandboxfile.model.spec import MIB, Path, Sandbox, SandboxFile
+from sandboxfile.model.spec import Path, Sandbox, SandboxFile
+from sandboxfile.model.values import MIB
 from sandboxfile.names import SandboxId, name_from
 from sandboxfile.resolve import workspaces
 from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
@@ -20,7 +21,7 @@ EnvFiles = Mapping[str, Mapping[str, str | None]]
 def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | None, Diagnostics]:
     """What the file asks for on this host; None when anything is wrong with it.
 
-    `file` may be the rest of a wrong one: then only the problems that are found here count.
+    Of the rest of a wrong file (not `whole`) it finds the problems, and gives None whatever it finds.
     """
     env_files, found = read_env_files(file, inputs)
     problems: list[Diagnostic] = list(found)
@@ -32,7 +33,7 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
         for name in sorted(file.sandboxes)
     ]
     whole = [sandbox for sandbox in sandboxes if sandbox is not None]
-    if has_errors(problems) or len(whole) < len(sandboxes):
+    if not file.whole or has_errors(problems) or len(whole) < len(sandboxes):
         return None, in_order(problems)
     return DesiredState(project, inputs.file, tuple(whole)), in_order(problems)
 

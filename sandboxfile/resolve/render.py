@@ -11,7 +11,7 @@ from typing import Any
 
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
-from sandboxfile.model.spec import GIB, MIB
+from sandboxfile.model.values import GIB, MIB
 
 # Text that YAML takes for text without quotes, in every version of YAML.
 _BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+-]*\Z|[0-9]+[GM]iB\Z")
@@ -103,4 +103,6 @@ def _flow(value: Any) -> str:
 def _scalar(value: Any) -> str:
     if isinstance(value, str) and _BARE.match(value) and not _NOT_TEXT.match(value):
         return value
-    return json.dumps(value)  # a JSON string is a YAML string
+    # A JSON string is a YAML string, but for pairs of \u escapes: those are one character in JSON only.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text)

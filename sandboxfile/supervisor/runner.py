@@ -37,7 +37,8 @@ async def supervise(layout: Layout, id: SandboxId, lock: int, environ: Mapping[s
             conversations.start_soon(serve, listener, partial(answer, sandbox), closing)
             await sandbox.live()
             # The moment the lock is free another supervisor may start: so its socket is not this one's to remove.
-            paths.control.unlink(missing_ok=True)
+            for socket in (paths.control, paths.monitor):
+                socket.unlink(missing_ok=True)
             os.close(lock)
             sandbox.gone.set()
             closing.set()

@@ -15,6 +15,7 @@ import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
+from sandboxfile.control.server import listen
 from sandboxfile.errors import GuestError, HostError, MachineError, SandboxfileError
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import Keys, make_keys
@@ -180,7 +181,8 @@ class Sandbox:
         )
         files = BootFiles(platform.vmlinux, platform.initrd, platform.tools, self.paths.base, self.paths.disk)
         config = encode(GuestConfig(self.id.name, keys.host_private, keys.client_public))
-        self._machine = await start_machine(spec, files, config, run_as=self._ids.run_as)
+        with listen(self.paths.monitor) as monitor:
+            self._machine = await start_machine(spec, files, config, run_as=self._ids.run_as, monitor=monitor)
         group.start_soon(drain, self._machine.console, self._console_log)
 
     async def _reach_guest(self, keys: Keys) -> None:

@@ -26,7 +26,23 @@ from sandboxfile.vm.shares import Share, serve_share
 _TOOLS = "/run/sbx/bin"
 _WATCH_INTERVAL = 1.0  # seconds
 _MOUNT_TIMEOUT = 60.0
-_DEAD_UNPLUG_TIMEOUT = 5.0  # a guest whose file server died may never let go of the device
+
+# A file server that died never answers, and whoever asked it sleeps for ever, holding a lock that every virtiofs mount
+# needs (6.1: unmounting and unplugging wait for answers under virtio_fs_mutex). So its connection is aborted: users get
+# errors. Then the mount is taken away, but kept in a corner, and the device stays: neither is ever torn down.
+_ABORT = """\
+export PATH=/run/sbx/bin
+connections=/sys/fs/fuse/connections
+grep -q " $connections fusectl " /proc/mounts || mount -t fusectl fusectl $connections
+awk -v tag="$1" '/ - virtiofs / && $(NF - 1) == tag { split($3, device, ":"); print device[2] }' /proc/self/mountinfo |
+  sort -u | while read -r number; do echo 1 >$connections/$number/abort; done
+"""
+_BURY = f"""\
+{_ABORT}
+mkdir -p "/run/sbx/var/dead/$1"
+mount -o bind "$2" "/run/sbx/var/dead/$1"
+umount -l "$2"
+"""
 
 
 @dataclass(slots=True)
@@ -72,8 +88,7 @@ class Workspaces:
 
     async def mount_all(self) -> None:
         """Mount all plugged shares, parents first, in one go. Raises GuestError."""
-        if self._by_target:
-            await self._mount(sorted(self._by_target))
+        await self._mount(sorted(self._by_target))
 
     # --- while running -------------------------------------------------------------------------------------------
 
@@ -146,7 +161,7 @@ class Workspaces:
             raise
         self._by_target[workspace.target] = attached
         try:
-            await self._mount([workspace.target])
+            await self._mount([workspace.target, *self._below(workspace.target)])
         except SandboxfileError:
             with suppress(SandboxfileError):
                 await self._detach(workspace.target)
@@ -159,27 +174,28 @@ class Workspaces:
             return
         if attached.share.alive:
             await self._run(f"{_TOOLS}/sbx-umount", target)
-            await self._unplug(attached, timeout=20.0)
+            await self._unplug(attached)
         else:
-            # Whatever asks a dead file server waits for ever, so nothing may look at the mount: only let go of it.
-            await self._run(f"{_TOOLS}/umount", "-l", target, may_fail=True)
-            try:
-                await self._unplug(attached, timeout=_DEAD_UNPLUG_TIMEOUT)
-            except MachineError as exc:
-                say(f"the dead share {attached.tag} keeps its place until the next restart: {exc}")
+            await self._run(f"{_TOOLS}/sh", "-c", _BURY, "sh", attached.tag, target)
         await attached.share.close()
         del self._by_target[target]
-        self._mourned.discard(attached.tag)
         say(f"workspace {attached.workspace.source} detached")
+        await self._mount(self._below(target))
 
-    async def _unplug(self, attached: _Attached, timeout: float) -> None:
+    async def _unplug(self, attached: _Attached) -> None:
         assert self.machine is not None
         # Powered off by hand, the guest lets go in one second; otherwise it waits five for somebody's second thoughts.
         power = f"/sys/bus/pci/slots/{self.machine.slot_number(attached.tag)}/power"
-        await self._run(f"{_TOOLS}/sh", "-c", f"echo 0 >{power}", may_fail=True, timeout=timeout)
-        await self.machine.unplug_share(attached.tag, timeout)
+        await self._run(f"{_TOOLS}/sh", "-c", f"echo 0 >{power}", may_fail=True)
+        await self.machine.unplug_share(attached.tag)
+
+    def _below(self, target: str) -> list[str]:
+        """Those inside another one's directory, parents first: they come and go with its mount."""
+        return sorted(other for other in self._by_target if other.startswith(f"{target}/"))
 
     async def _mount(self, targets: Sequence[str]) -> None:
+        if not targets:
+            return
         words = [f"{_TOOLS}/sbx-mount {self._by_target[target].tag} {shlex.quote(target)}" for target in targets]
         await self._run(f"{_TOOLS}/sh", "-c", " && ".join(words), timeout=_MOUNT_TIMEOUT)
 

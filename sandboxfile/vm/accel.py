@@ -107,7 +107,7 @@ async def probe(command: list[str], deadline: float) -> Acceleration:
     if _BOOTED in console:
         return Acceleration("kvm", f"a probe boot took {seconds:.1f} s")
     if seconds >= deadline:
-        return Acceleration("tcg", f"KVM is there and too slow: a probe boot took more than {deadline:.0f} s")
+        return Acceleration("tcg", f"KVM is there and too slow: a probe boot took more than {deadline:g} s")
     lines = console.decode(errors="replace").strip().splitlines() or ["it said nothing"]
     return Acceleration("tcg", f"KVM is there and does not work: {lines[0][:200]}")
 

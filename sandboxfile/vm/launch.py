@@ -36,11 +36,17 @@ class BootFiles:
 
 
 async def start_machine(
-    spec: MachineSpec, files: BootFiles, config: bytes, *, run_as: RunAs | None
+    spec: MachineSpec,
+    files: BootFiles,
+    config: bytes,
+    *,
+    run_as: RunAs | None,
+    monitor: socket.socket | None = None,
 ) -> "RunningMachine":
     """Start QEMU in its jail; the guest boots meanwhile. `config` is what the guest reads as `opt/sbx/config`.
 
-    `run_as` is `IdMap.run_as`: set for a root caller, and for no other. Raises HostError or MachineError, with what
+    `run_as` is `IdMap.run_as`: set for a root caller, and for no other. `monitor` listens: whoever
+    connects to it speaks QMP to this QEMU. Raises HostError or MachineError, with what
     QEMU printed.
     """
     descriptors = DescriptorSet()
@@ -59,6 +65,7 @@ async def start_machine(
             base=descriptors.open(files.base, os.O_RDONLY),
             disk=descriptors.open(files.disk, os.O_RDWR),
             tools=descriptors.open(files.tools, os.O_RDONLY),
+            monitor=None if monitor is None else descriptors.own(os.dup(monitor.fileno())),
         )
         jailed = await start_jailed(
             qemu_arguments(spec, numbers),

@@ -40,7 +40,7 @@ class MachineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Descriptors:
-    """Numbers of the descriptors that QEMU inherits. `ports` in the order of `MachineSpec.ports`."""
+    """Numbers of the descriptors that QEMU inherits. `ports` in the order of `MachineSpec.ports`; `monitor` listens."""
 
     qmp: int
     console: int
@@ -48,6 +48,7 @@ class Descriptors:
     base: int
     disk: int
     tools: int
+    monitor: int | None = None
 
 
 def qemu_arguments(spec: MachineSpec, descriptors: Descriptors) -> list[str]:
@@ -59,6 +60,7 @@ def qemu_arguments(spec: MachineSpec, descriptors: Descriptors) -> list[str]:
         *("-bios", FIRMWARE, "-kernel", VMLINUX, "-initrd", INITRD, "-append", kernel_command_line(spec)),
         *("-fw_cfg", f"name={CONFIG_KEY},file={CONFIG}"),
         *("-chardev", f"socket,id=qmp,fd={descriptors.qmp}", "-mon", "chardev=qmp,mode=control"),
+        *_monitor(descriptors),
         *("-chardev", f"socket,id=console,fd={descriptors.console}", "-serial", "chardev:console"),
         *_disks(descriptors),
         *_serial_ports(spec, descriptors),
@@ -123,6 +125,14 @@ def _disks(descriptors: Descriptors) -> list[str]:
         *arguments,
         *(word for name in (DISK_NODE, "tools") for word in ("-device", f"virtio-blk-pci,drive={name}")),
     ]
+
+
+def _monitor(descriptors: Descriptors) -> list[str]:
+    """A second QMP monitor, which anybody whom the listening socket lets in may use."""
+    if descriptors.monitor is None:
+        return []
+    chardev = f"socket,id=monitor,fd={descriptors.monitor},server=on,wait=off"
+    return ["-chardev", chardev, "-mon", "chardev=monitor,mode=control"]
 
 
 def _serial_ports(spec: MachineSpec, descriptors: Descriptors) -> list[str]:

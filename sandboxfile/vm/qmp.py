@@ -17,9 +17,7 @@ from sandboxfile.errors import MachineError
 from sandboxfile.vm.machine import DISK_NODE
 
 _PATIENCE = 30.0  # seconds for one command; a healthy QEMU answers in milliseconds
-_LOGGER = logging.getLogger("qemu.qmp")  # it reports what it raises as well
-_LOGGER.propagate = False
-_LOGGER.addHandler(logging.NullHandler())
+logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL + 1)  # it reports what it raises as well
 
 Event = Mapping[str, Any]  # `event`, `data`, `timestamp`: QEMU's own form
 
@@ -102,6 +100,9 @@ class Qmp:
         except (QMPError, EOFError, OSError) as exc:  # TimeoutError is an OSError
             connected.close()
             raise MachineError("QEMU did not start") from exc
+        except BaseException:
+            connected.close()
+            raise
         return cls(client)
 
     async def close(self) -> None:

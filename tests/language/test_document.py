@@ -7,18 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.diagnostics import Diagnostic
-from sandboxfile.language.document import (
-    FILE_LIMIT,
-    Document,
-    Node,
-    Scalar,
-    Sequence,
-    Table,
-    decode,
-    find,
-    parse,
-    spans,
-)
+from sandboxfile.language.document import FILE_LIMIT, Document, decode, parse
+from sandboxfile.language.tree import Node, Scalar, Sequence, Table, find, spans
 from sandboxfile.language.validate import load
 
 VALID = """\

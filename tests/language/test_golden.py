@@ -62,7 +62,7 @@ def test_wrong_file_is_explained(case: str, tmp_path: Path) -> None:
         expected.write_text(rendered)
     assert rendered == expected.read_text()
     assert has_errors(problems) == (case != "valid")
-    assert (desired is not None) or case != "valid"
+    assert (desired is None) == (case != "valid")
 
 
 def test_there_are_enough_wrong_files() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sandboxfile.language.document import Node, Sequence, Table, decode, parse
+from sandboxfile.language.document import decode, parse
 from sandboxfile.language.schema import json_schema, schema_text
+from sandboxfile.language.tree import Node, Sequence, Table
 from sandboxfile.language.validate import load
 
 REPOSITORY = Path(__file__).parents[2]

@@ -1,7 +1,8 @@
 """A tree to a SandboxFile: both forms of a field are one, and one error hides no other."""
 
 from sandboxfile.language.validate import load
-from sandboxfile.model.spec import GIB, SandboxFile
+from sandboxfile.model.spec import SandboxFile
+from sandboxfile.model.values import GIB
 
 
 def read(text: str) -> SandboxFile:
@@ -44,6 +45,7 @@ def test_fields_beginning_with_x_are_ignored_in_every_model() -> None:
 
 def test_names_beginning_with_x_are_names_as_in_compose() -> None:
     assert list(read("sandboxes: {x-ray: {}}").sandboxes) == ["x-ray"]
+    assert summaries("sandboxes: {x-ray: {command: 'echo ${X}'}}") == ["Interpolation not supported"]
 
 
 def test_a_double_dollar_is_a_dollar() -> None:
@@ -70,6 +72,7 @@ def test_the_rest_of_a_wrong_file_is_given_for_further_checks() -> None:
     file, _, problems = load("sandboxes: {a: {workspaces: [., 3, x], cpus: 1}}", "f")
     assert problems
     assert file is not None
+    assert not file.whole
     assert [item.source for item in file.sandboxes["a"].workspaces] == [".", "x"]
     assert str(file.span("sandboxes", "a", "workspaces", 1)) == "f:1:36"
 

@@ -98,3 +98,27 @@ def test_two_applies_at_once_do_not_mix(sbx):
     assert waited.code == 0
     assert sbx("plan", "--detailed-exitcode", code=0)
     sbx("down", "-y", "--allow-destroy")
+
+
+def test_what_is_done_to_qemu_behind_our_back_is_a_difference_that_up_mends(sbx, tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    sbx.write((FILE % 0).replace("[.]", f"[., {docs}]"))
+    sbx("up", "-y")
+    boot = sbx("exec", "box", "cat", "/proc/sys/kernel/random/boot_id").stdout
+    (share,) = [name for name in sbx.qmp("qom-list", path="/machine/peripheral") if "ws2" in name["name"]]
+    for interference, told in (
+        (lambda: sbx.qmp("stop"), "paused"),
+        (lambda: sbx.qmp("device_del", id=share["name"]), str(docs)),
+    ):
+        interference()
+        sbx.wait_for(lambda: sbx("plan", "--detailed-exitcode", any_code=True).code == 2)
+        assert told in sbx("plan").stdout
+        sbx("up", "-y")
+        assert sbx("plan", "--detailed-exitcode", code=0)
+        sbx("exec", "box", "touch", str(docs / "written"))
+    assert sbx("exec", "box", "cat", "/proc/sys/kernel/random/boot_id").stdout == boot
+    sbx.qmp("quit")
+    sbx.wait_for(lambda: not sbx.processes())
+    assert "stopped" in sbx("plan", "--detailed-exitcode", code=2).stdout
+    sbx("down", "-y", "--allow-destroy")

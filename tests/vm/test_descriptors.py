@@ -13,7 +13,7 @@ from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive
 def test_a_child_reads_data_that_is_on_no_disk():
     descriptors = DescriptorSet()
     number = descriptors.data(b"x" * 100_000)
-    done = subprocess.run(["sh", "-c", f"wc -c <&{number}"], pass_fds=descriptors.numbers, capture_output=True)
+    done = subprocess.run(["sh", "-c", f"wc -c </dev/fd/{number}"], pass_fds=descriptors.numbers, capture_output=True)
     assert done.stdout.strip() == b"100000"
     descriptors.close()
 
@@ -21,9 +21,10 @@ def test_a_child_reads_data_that_is_on_no_disk():
 def test_a_pair_connects_the_child_with_us():
     descriptors = DescriptorSet()
     number, ours = descriptors.pair()
-    subprocess.run(["sh", "-c", f"echo hello >&{number}"], pass_fds=descriptors.numbers, check=True)
+    hello = f"import os; os.write({number}, b'hello')"
+    subprocess.run([sys.executable, "-c", hello], pass_fds=descriptors.numbers, check=True)
     descriptors.close()
-    assert ours.recv(100) == b"hello\n"
+    assert ours.recv(100) == b"hello"
     assert ours.recv(100) == b"", "our copy of the child's end is closed"
     ours.close()
 

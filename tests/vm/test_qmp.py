@@ -40,7 +40,7 @@ class FakeQemu:
 
     async def serve(self):
         self.send(GREETING)
-        buffer, pending = b"", []
+        text, pending = "", []
         while True:
             await anyio.wait_readable(self.socket)
             data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_LEN(4))
@@ -48,9 +48,11 @@ class FakeQemu:
                 return
             for _level, _kind, content in ancillary:
                 pending.append(array.array("i", content)[0])
-            *lines, buffer = (buffer + data).split(b"\n")
-            for line in lines:
-                self.answer(json.loads(line), pending)
+            text = (text + data.decode()).lstrip()
+            while text:  # as in QEMU, a command ends where its object ends
+                message, end = json.JSONDecoder().raw_decode(text)
+                text = text[end:].lstrip()
+                self.answer(message, pending)
 
     def answer(self, message, pending):
         command = message["execute"]
@@ -60,9 +62,10 @@ class FakeQemu:
         if command == "getfd":
             self.descriptors.append(pending.pop())
         if command in ANSWERS or command == "getfd":
-            self.send({"return": ANSWERS.get(command, {}), "id": message["id"]})
+            answer = {"return": ANSWERS.get(command, {})}
         else:
-            self.send({"error": {"class": "GenericError", "desc": f"no {command} here"}, "id": message["id"]})
+            answer = {"error": {"class": "GenericError", "desc": f"no {command} here"}}
+        self.send(answer | {key: message[key] for key in message if key == "id"})
 
 
 @asynccontextmanager
@@ -70,17 +73,13 @@ async def connected():
     ours, theirs = socket.socketpair()
     theirs.setblocking(False)
     fake = FakeQemu(theirs)
-    # qemu.qmp negotiates before it numbers commands.
-    ANSWERS.setdefault("qmp_capabilities", {})
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(fake.serve)
-        qmp = await Qmp.connect(ours, 5)
-        try:
+        with theirs:
+            tasks.start_soon(fake.serve)
+            qmp = await Qmp.connect(ours, 5)
             yield qmp, fake
-        finally:
             await qmp.close()
             tasks.cancel_scope.cancel()
-            theirs.close()
 
 
 async def test_questions_are_answered_in_plain_values():

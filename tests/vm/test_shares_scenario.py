@@ -141,7 +141,7 @@ async def test_what_the_host_replaces_or_adds_is_seen_and_protected_again(guest,
 
 async def test_a_link_put_where_protection_should_be_is_reported_and_forbids_writing(guest, workspace_root):
     share = await guest.share(Workspace(str(workspace_root), "/planted", "rw", (".git/config",)))
-    await guest.run("cd /planted; mkdir .git; ln -s ../elsewhere .git/config; echo evil >elsewhere")
+    await guest.run("cd /planted; mkdir .git; chown 1000 .git; ln -s ../elsewhere .git/config; touch elsewhere")
     assert share.stale() == [".git/config"]
     assert await share.reprotect() == (".git/config",)
     assert share.stale() == [], "reported once, not every second"

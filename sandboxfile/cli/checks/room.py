@@ -42,7 +42,7 @@ def _memory(desired: DesiredState | None) -> Check:
     detail = f"{roughly(available)} available"
     if sandboxes:
         detail += (
-            f"; the {len(sandboxes)} sandboxes of {desired.project if desired else ''} take up to {roughly(needed)}"
+            f"; all sandboxes of this project ({len(sandboxes)}) take up to {roughly(needed)}"
         )
     fix = "lower resources.memory, or start fewer at once: sbx up NAME"
     return check("memory", needed <= available, detail, fix, "warning")

@@ -5,10 +5,9 @@ The cache of kernels and images stays, and so do workspaces.
 
 import argparse
 
-from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options
 from sandboxfile.cli.project import known_sandboxes, this_layout
-from sandboxfile.cli.verbs import apply_verb
+from sandboxfile.cli.verbs import remove_even_unreadable
 from sandboxfile.cli.views.console import Console
 
 
@@ -17,8 +16,4 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    ids = known_sandboxes(this_layout())
-    if not ids:
-        console.say("there are no sandboxes")
-        return exits.OK
-    return apply_verb("remove", ids, args, console)
+    return remove_even_unreadable(known_sandboxes(this_layout()), args, console)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from sandboxfile.cli.applying import add_apply_options
 from sandboxfile.cli.project import find_sandboxes
-from sandboxfile.cli.verbs import add_names, apply_verb, run_verb
+from sandboxfile.cli.verbs import add_names, remove_even_unreadable, run_verb
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import NotFoundError
 from sandboxfile.names import SandboxId
@@ -14,7 +14,12 @@ from sandboxfile.names import SandboxId
 def register(parser: argparse.ArgumentParser) -> None:
     add_names(parser)
     add_apply_options(parser)
-    parser.add_argument("-f", "--force", action="store_true", help="do not ask, and pass over what does not exist")
+    parser.add_argument(
+        "-f",
+        "--force",
+        action="store_true",
+        help="do not ask; pass over what does not exist; delete what cannot be read",
+    )
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -25,4 +30,4 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for name in args.names:
         with suppress(NotFoundError):
             found += find_sandboxes([name], args)
-    return apply_verb("remove", found, args, console)
+    return remove_even_unreadable(found, args, console)

@@ -32,5 +32,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _files(paths: SandboxPaths) -> dict[str, str]:
-    named = {"disk": paths.disk, "console": paths.console_log, "main log": paths.main_log, "log": paths.supervisor_log}
-    return {name: str(path) for name, path in named.items()}
+    names = ("disk", "console_log", "main_log", "supervisor_log")
+    return {name: str(getattr(paths, name)) for name in names}

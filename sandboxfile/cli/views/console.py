@@ -53,9 +53,9 @@ class Console:
         """One line that stops nothing."""
         self.say(self.style("warning:", "bold", "yellow") + f" {message}")
 
-    def failure(self, exc: SandboxfileError) -> None:
+    def failure(self, exc: SandboxfileError, about: str | None = None) -> None:
         """A failure with all it knows: message, hint, the command to run again, the end of its output."""
-        self.error(harmless(exc.message))
+        self.error(harmless(f"{about}: {exc.message}" if about else exc.message))
         for line in exc.details():
             self.say(harmless(line))
 

@@ -60,8 +60,8 @@ class Lines:
                     self.console.say(harmless(f"{key}: {message}"))
             case StepFinished(key, seconds):
                 self.console.say(harmless(f"{key}: done in {duration(seconds)}"))
-            case StepFailed(key, error):
-                self.console.say(harmless(f"{key}: failed: {error}"))
+            case StepFailed(key):  # why is said at the end, with all that is known
+                self.console.say(harmless(f"{key}: failed"))
             case StepSkipped(key, because):
                 self.console.say(harmless(f"{key}: skipped, because {because} failed"))
 
@@ -94,8 +94,8 @@ class Board:
                 return  # drawn with the next tick: a chatty build must not become a redraw per line
             case StepFinished(key, seconds):
                 self._end(key, self.console.style("done   ", "green"), f"({duration(seconds)})")
-            case StepFailed(key, error):
-                self._end(key, self.console.style("failed ", "red"), str(error))
+            case StepFailed(key):
+                self._end(key, self.console.style("failed ", "red"), "")
             case StepSkipped(key, because):
                 self._end(key, self.console.style("skipped", "yellow"), f"because {because} failed")
         self.draw()

@@ -75,7 +75,7 @@ def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime) -> str:
         lines.append(("problem", "the disk is missing"))
     lines += _applied_lines(sandbox, now)
     lines += _machine_lines(sandbox, now)
-    lines += files.items()
+    lines += [(name.replace("_", " "), path) for name, path in files.items()]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {harmless(text)}".rstrip() for name, text in lines)
 

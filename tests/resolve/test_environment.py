@@ -1,0 +1,43 @@
+"""Whose value of a variable counts."""
+
+
+def test_precedence_is_template_then_env_file_then_env(host):
+    host.text("/home/user/project/a.env", "B=file\nC=file\nD=file").text("/home/user/project/b.env", "C=second")
+    sandbox = host.only(
+        "templates: {t: {env: {A: t, B: t, C: t, D: t}}}\n"
+        "sandboxes: {web: {template: t, env_file: [a.env, b.env], env: {D: env}}}"
+    )
+    assert dict(sandbox.env) == {"A": "t", "B": "file", "C": "second", "D": "env"}
+
+
+def test_defaults_lie_between_template_and_sandbox(host):
+    host.text("/home/user/project/a.env", "B=own file").text("/home/user/project/d.env", "A=default file\nC=x")
+    sandbox = host.only(
+        "templates: {t: {env: {A: t}}}\ndefaults: {env_file: d.env, env: {B: default, C: default}}\n"
+        "sandboxes: {web: {template: t, env_file: a.env}}"
+    )
+    assert dict(sandbox.env) == {"A": "default file", "B": "own file", "C": "default"}
+
+
+def test_a_variable_without_value_comes_from_the_environment_or_is_absent(host):
+    host.environment = {"SET": "value", "FROM_FILE": "v"}
+    host.text("/home/user/project/a.env", "FROM_FILE\nUNSET_IN_ENV=x")
+    sandbox = host.only("sandboxes: {web: {env_file: a.env, env: [SET, UNSET, UNSET_IN_ENV]}}")
+    assert dict(sandbox.env) == {"SET": "value", "FROM_FILE": "v"}
+
+
+def test_nothing_else_of_the_environment_gets_in(host):
+    host.environment = {"SECRET": "x"}
+    assert host.only("sandboxes: {web: {}}").env == ()
+
+
+def test_an_environment_that_is_not_text_is_refused(host):
+    host.environment = {"A": "\udcff"}
+    assert host.summaries("sandboxes: {web: {env: [A]}}") == ["Not UTF-8"]
+
+
+def test_no_message_shows_a_value(host):
+    host.text("/home/user/project/a.env", "GOOD='x' hunter2\nBAD hunter2\nX=${hunter2}\nOPEN='hunter2")
+    _, problems = host.resolve("sandboxes: {web: {env_file: a.env}}")
+    assert len(problems) == 4
+    assert not any("hunter2" in problem.detail + str(problem.hint) for problem in problems)

@@ -1,0 +1,102 @@
+"""The main road without root: kernel, image, jail, file servers and machine of a user who has only subordinate ids.
+
+When the tests already run as such a user every scenario shows this. As root it makes a user for the purpose, which
+changes /etc/passwd: so only in CI, or with SBX_TEST_USER=1.
+"""
+
+import os
+import pwd
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(os.getuid() != 0, reason="all scenarios run as an ordinary user here"),
+    pytest.mark.skipif(
+        not (os.environ.get("CI") or os.environ.get("SBX_TEST_USER")), reason="makes a user: set SBX_TEST_USER=1"
+    ),
+]
+
+NAME = "sbx-test"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def user():
+    subprocess.run(["useradd", "--no-create-home", "--shell", "/bin/sh", NAME], check=True)
+    try:
+        first = 300_000_000  # clear of what useradd gives; taken back with the user
+        subprocess.run(
+            ["usermod", f"--add-subuids={first}-{first + 65535}", f"--add-subgids={first}-{first + 65535}", NAME],
+            check=True,
+        )
+        yield pwd.getpwnam(NAME)
+    finally:
+        subprocess.run(["userdel", NAME], check=True)
+
+
+def hidden(path: Path) -> Path | None:
+    """The topmost directory on the way to `path` that others may not enter (an interpreter in root's home)."""
+    for directory in reversed([path, *path.parents]):
+        if not directory.stat().st_mode & stat.S_IXOTH:
+            return directory
+    return None
+
+
+def uncover(paths: list[Path], scratch: Path) -> str:
+    """Shell lines that, in a mount namespace of their own, show only `paths` of what is hidden from others."""
+    lines, covers = [], {}
+    for number, path in enumerate(paths):
+        if cover := hidden(path):
+            place = scratch / str(number)
+            lines.append(f"mkdir -p {shlex.quote(str(place))}; mount --bind {shlex.quote(str(path))} {shlex.quote(str(place))}")
+            covers.setdefault(cover, []).append((path, place))
+    for cover, inside in covers.items():
+        lines.append(f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(cover))}")
+        for path, place in inside:
+            lines.append(
+                f"mkdir -p {shlex.quote(str(path))}; mount --bind {shlex.quote(str(place))} {shlex.quote(str(path))}"
+            )
+    return "\n".join(lines)
+
+
+def test_an_ordinary_user_builds_and_runs_a_sandbox(sbx, user):
+    needed = list(dict.fromkeys(Path(place).resolve() for place in (sys.base_prefix, sys.prefix, REPOSITORY)))
+    environment = sbx.environment | {"XDG_CACHE_HOME": str(sbx.root / "cache"), "USER": NAME}
+    for path in [sbx.root, *sbx.root.rglob("*")]:
+        os.chown(path, user.pw_uid, user.pw_gid)
+
+    def run(*arguments, code=0):
+        script = f"set -e\n{uncover(needed, sbx.root / 'shown')}\ncd {sbx.project}\n" + shlex.join(
+            ["exec", "setpriv", f"--reuid={NAME}", f"--regid={NAME}", "--init-groups", *sbx.argv, *arguments]
+        )
+        done = subprocess.run(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        sbx.log.append(f"$ (user) sbx {' '.join(arguments)} -> {done.returncode}\n{done.stdout}{done.stderr}")
+        assert done.returncode == code, sbx.log[-1]
+        return done.stdout
+
+    sbx.write("name: plain\nsandboxes:\n  box: {workspaces: [.], resources: {cpus: 1, memory: 512MiB, disk: 4GiB}}\n")
+    os.chown(sbx.file, user.pw_uid, user.pw_gid)
+    run("up", "-y")
+    try:
+        assert run("exec", "box", "uname", "-n") == "box\n"
+        assert run("exec", "box", "sudo", "id", "-u") == "0\n"
+        run("exec", "box", "sh", "-c", "echo agent > by-agent; sudo sh -c 'echo root > by-root'")
+        assert (sbx.project / "by-agent").stat().st_uid == user.pw_uid
+        assert (sbx.project / "by-root").stat().st_uid not in (0, user.pw_uid)
+        for qemu in sbx.processes("qemu"):
+            assert Path(f"/proc/{qemu}").stat().st_uid == user.pw_uid
+        run("plan", "--detailed-exitcode")
+    finally:
+        run("down", "-y")
