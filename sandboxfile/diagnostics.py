@@ -30,7 +30,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One problem. `summary` is short and fixed (no names in it); `detail` says what, where and why; `hint` what to do."""
+    """One problem. `summary` is short and fixed, without names; `detail` says what and why; `hint` what to do."""
 
     severity: Severity
     summary: str
@@ -60,4 +60,5 @@ def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
 def in_order(diagnostics: Iterable[Diagnostic]) -> Diagnostics:
     """Without repeats, by file, line and column; those without a place come first."""
     unique = dict.fromkeys(diagnostics)
-    return tuple(sorted(unique, key=lambda d: (d.span is not None, d.span or Span("", 0, 0, 0, 0), d.summary, d.detail)))
+    nowhere = Span("", 0, 0, 0, 0)
+    return tuple(sorted(unique, key=lambda d: (d.span is not None, d.span or nowhere, d.summary, d.detail)))

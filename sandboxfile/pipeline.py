@@ -5,12 +5,11 @@ What `cli` and other programs call. Nothing here decides or touches anything its
 
 import os
 from collections.abc import Callable, Collection
-from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import anyio
+import anyio.to_thread
 
 from sandboxfile.apply.drivers import HostDrivers
 from sandboxfile.apply.executor import execute
@@ -82,16 +81,15 @@ async def apply_plan(
     `on_interrupted` is told the steps that an earlier, killed apply was at. Raises BusyError, StaleError.
     """
     ensure_directories(layout)
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(hold_lock(layout.project_lock(plan.project), "apply a plan", lock_timeout))
+    async with hold_lock(layout.project_lock(plan.project), "apply a plan", lock_timeout):
         steps = interrupted_steps(layout.journal(plan.project))
         if steps is not None and on_interrupted is not None:
             on_interrupted(steps)
         await anyio.to_thread.run_sync(sweep, layout, plan.project)
-        journal = stack.enter_context(Journal(layout.journal(plan.project), plan))
+        with Journal(layout.journal(plan.project), plan) as journal:
 
-        def note(event: Event) -> None:
-            journal.note(event)
-            emit(event)
+            def note(event: Event) -> None:
+                journal.note(event)
+                emit(event)
 
-        return await execute(plan, HostDrivers(layout, partial(observe, layout)), note, parallel=parallel)
+            return await execute(plan, HostDrivers(layout, partial(observe, layout)), note, parallel=parallel)

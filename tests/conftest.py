@@ -8,8 +8,8 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import signal
+import socket
 import subprocess
 import sys
 import tempfile

@@ -20,11 +20,13 @@ Emit = Callable[[Event], None]
 
 
 class Drivers(Protocol):
-    """What touches the world. `run` does one operation; done already, it does nothing."""
+    """What touches the world."""
 
-    async def observe(self, project: str) -> ObservedState: ...
+    async def observe(self, project: str) -> ObservedState:
+        """What is there. Changes nothing."""
 
-    async def run(self, operation: Operation, report: Callable[[str], None]) -> None: ...
+    async def run(self, operation: Operation, report: Callable[[str], None]) -> None:
+        """Do one operation; done already, it does nothing. Raises SandboxfileError."""
 
 
 async def execute(plan: Plan, drivers: Drivers, emit: Emit, *, parallel: int = 4) -> Outcome:

@@ -173,17 +173,17 @@ def _spawn(paths: SandboxPaths, id: SandboxId) -> int:
 
 def _keep_descriptors() -> None:
     """Hand on nothing that we inherited: whoever waits for the end of a pipe would wait for the sandbox's."""
-    for name in os.listdir("/proc/self/fd"):
+    for entry in list(Path("/proc/self/fd").iterdir()):
         with suppress(OSError):
-            if int(name) > 2:
-                os.set_inheritable(int(name), False)
+            if int(entry.name) > 2:
+                os.set_inheritable(int(entry.name), False)
 
 
 async def _until_it_listens(paths: SandboxPaths, id: SandboxId, child: int | None) -> None:
     """Wait until somebody listens; our child may lose the race for the lock against another command's."""
     ended = False
     with anyio.move_on_after(_LISTEN_TIMEOUT):
-        while not await _listens(paths.control):
+        while not await _answers(paths.control):
             ended = ended or child is None or _has_ended(child)
             if ended and not is_locked(paths.lock):
                 raise MachineError(f"the sandbox {id} did not start", output=tail(paths.supervisor_log))
@@ -192,7 +192,7 @@ async def _until_it_listens(paths: SandboxPaths, id: SandboxId, child: int | Non
     raise MachineError(f"the supervisor of {id} does not answer", output=tail(paths.supervisor_log))
 
 
-async def _listens(control: Path) -> bool:
+async def _answers(control: Path) -> bool:
     """Whether somebody listens; the socket of a supervisor that was killed is still there, and refuses."""
     try:
         async with connect(control, timeout=1):

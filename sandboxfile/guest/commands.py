@@ -27,7 +27,7 @@ group=$(tr '\\0' '\\n' 2>/dev/null <"$file" | grep -F "$mark" | head -n 1)
 group=${{group##*.}}
 case $group in '' | *[!0-9]* | 0 | 1) exit 3 ;; esac
 """
-_KILL = f'{_FIND}kill -"$2" -- "-$group" 2>/dev/null || exit 3\n'
+_KILL = f'{_FIND}kill -s "$2" -- "-$group" 2>/dev/null || exit 3\n'
 
 
 def split_environment(env: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], Mapping[str, str]]:

@@ -13,7 +13,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class GuestConfig:
-    """`host_key` is an OpenSSH private key's text, `client_key` one authorized_keys line, `path` the PATH of sessions."""
+    """`host_key`: an OpenSSH private key's text. `client_key`: one authorized_keys line. `path`: PATH of sessions."""
 
     hostname: str
     host_key: str

@@ -32,7 +32,8 @@ async def run(
     """Run a program to its end and give what it printed (stdout and stderr together, as text).
 
     `what` names the effort in the message ("extract the kernel"); `on_line` sees each line as it comes.
-    Cancelled: the child and its children are killed, and it is waited for. Raises `error` when the program is missing or fails.
+    Cancelled: the child and its children are killed, and it is waited for.
+    Raises `error` when the program is missing or fails.
     """
     lines: list[str] = []
     kept = 0

@@ -81,7 +81,7 @@ def read_record(paths: SandboxPaths) -> Applied:
         return _applied().validate_python(fields)
     except FileNotFoundError as exc:
         raise StateError(f"the record {paths.record} is missing", hint="`sbx rm --force` deletes what is left") from exc
-    except (OSError, ValueError, KeyError, AttributeError, ValidationError) as exc:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
         raise StateError(
             f"the record {paths.record} cannot be read: {exc}", hint="`sbx rm --force` deletes the sandbox"
         ) from exc
@@ -117,18 +117,21 @@ def try_lock(path: Path) -> int | None:
     The file may be removed by its holder (a deleted sandbox): a lock on a file that is no longer at `path` is
     no lock, so it is opened again. `is_locked` of others has the lock for an instant: held means held a while.
     """
-    tries = _PROBE_TRIES
+    for _ in range(_PROBE_TRIES):
+        if (handle := _try_lock_once(path)) is not None:
+            return handle
+        time.sleep(_PROBE_PAUSE)
+    return None
+
+
+def _try_lock_once(path: Path) -> int | None:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            tries -= 1
-            if tries == 0:
-                return None
-            time.sleep(_PROBE_PAUSE)
-            continue
+            return None
         except BaseException:
             os.close(handle)
             raise
@@ -165,11 +168,10 @@ async def hold_lock(path: Path, what: str, timeout: float) -> AsyncIterator[int]
     with anyio.move_on_after(timeout):
         while handle is None:
             await anyio.sleep(_LOCK_POLL)
-            handle = try_lock(path)
+            handle = _try_lock_once(path)
     if handle is None:
-        holder = path.read_text(errors="replace").strip() if path.exists() else ""
         raise BusyError(
-            f"cannot {what}: another sbx is at work here" + (f" ({holder})" if holder else ""),
+            f"cannot {what}: another sbx is at work here{_holder(path)}",
             hint="wait for it, or give it longer with --lock-timeout SECONDS",
         )
     try:
@@ -178,6 +180,14 @@ async def hold_lock(path: Path, what: str, timeout: float) -> AsyncIterator[int]
         yield handle
     finally:
         os.close(handle)
+
+
+def _holder(path: Path) -> str:
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        text = ""
+    return f" ({text})" if text else ""
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def find(root: Path, digest: str) -> tuple[Path, Manifest] | None:
 def digests(root: Path) -> frozenset[str]:
     """Every digest that `find` would find."""
     try:
-        names = os.listdir(root)
+        names = [path.name for path in root.iterdir()]
     except OSError:
         return frozenset()
     return frozenset(name for name in names if not name.startswith(".") and find(root, name))
@@ -156,7 +156,7 @@ async def _locked(root: Path, digest: str, report: Callable[[str], None]) -> Asy
     descriptor = _try_lock(root, digest)
     if descriptor is None:
         report("waiting for another build of the same")
-        while (descriptor := _try_lock(root, digest)) is None:
+        while (descriptor := _try_lock(root, digest)) is None:  # noqa: ASYNC110 - another process wakes nobody here
             await anyio.sleep(POLL_SECONDS)
     try:
         yield

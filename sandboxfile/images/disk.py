@@ -32,15 +32,17 @@ async def make_disk(tar: Path, image: Path, *, mode: Mode) -> None:
     with image.open("wb") as stream:
         stream.truncate(size)
     options = (
-        "-q", "-F", "-t", "ext4", "-O", FEATURES, "-m", "0", "-b", str(BLOCK), "-I", str(INODE), "-J", f"size={JOURNAL // MIB}", "-E",
-        f"root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize={LARGEST // BLOCK}",
+        "-q", "-F", "-t", "ext4", "-O", FEATURES, "-m", "0", "-b", str(BLOCK), "-I", str(INODE),
+        "-J", f"size={JOURNAL // MIB}",
+        "-E", f"root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize={LARGEST // BLOCK}",
     )  # fmt: skip
     command = [*as_root(mode), "sh", str(SCRIPT), str(tar), str(image.parent / ".tree"), str(image), *options]
     try:
         await run(command, what="make the disk image", error=BuildError, env=environment())
     except BuildError as exc:
         if FULL.search(exc.output):
-            exc.message, exc.hint = "cannot make the disk image: the disk is full", f"make room in {image.parent.parent}"
+            exc.message = "cannot make the disk image: the disk is full"
+            exc.hint = f"make room in {image.parent.parent}"
         raise
 
 

@@ -1,4 +1,4 @@
-"""Takes a Debian kernel package apart: the uncompressed kernel that QEMU starts by PVH, and the modules in load order."""
+"""Takes a Debian kernel package apart: the uncompressed kernel that QEMU starts by PVH, and modules in load order."""
 
 import lzma
 import struct
@@ -69,7 +69,8 @@ def _decompressed(data: bytes) -> bytes:
     if data[:6] == b"\xfd7zXZ\0":
         return lzma.LZMADecompressor().decompress(data)
     if data[:4] == b"\x02\x21\x4c\x18":
-        return _filtered(["lz4", "-dc"], data[:-4])  # legacy frame; the kernel's build appends the length, unknown to lz4
+        # The legacy frame, to which the kernel's build appends the length: unknown to lz4.
+        return _filtered(["lz4", "-dc"], data[:-4])
     if data[:4] == b"\x28\xb5\x2f\xfd":
         return _filtered(["zstd", "-dcq"], data)
     raise BuildError("the kernel package is compressed in a way unknown here")

@@ -26,6 +26,7 @@ Mode = Literal["root", "unshare", "fakechroot"]
 NAMESPACE = ("unshare", "--map-auto", "--map-root-user", "--")
 SUBORDINATE = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER, with `uidmap` installed"
 REMOVE_TRIES = 5
+UNREACHABLE = re.compile("Could not resolve|Could not connect|Connection (failed|timed out)|Temporary failure")
 FULL = re.compile("No space left on device|Disk quota exceeded|not enough free space|Could not allocate block")
 SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
 
@@ -72,7 +73,7 @@ async def remove_tree(path: Path) -> None:
             if not place.exists():
                 break
             try:  # it has files of our subordinate ids
-                await run([*NAMESPACE, "rm", "-rf", "--one-file-system", str(place)], what="clean up", env=environment())
+                await run([*NAMESPACE, "rm", "-rf", str(place)], what="clean up", env=environment())
             except SandboxfileError:
                 await anyio.sleep(0.2)  # processes that were just killed may still have been writing
 
@@ -193,7 +194,7 @@ def explain(error: BuildError, suite: str) -> BuildError:
     elif "doesn't work under fakechroot" in error.output:
         message = f"fakechroot cannot build Debian {suite} on this host, whose own libraries are older or newer"
         hint = f"give this user subordinate ids; {SUBORDINATE}"
-    elif re.search(r"Could not resolve|Could not connect|Connection (failed|timed out)|Temporary failure", error.output):
+    elif UNREACHABLE.search(error.output):
         message = "the Debian mirror of this host cannot be reached"
         hint = "check that `apt-get update` works on this host"
     return BuildError(message, hint=hint, command=error.command, output=error.output)

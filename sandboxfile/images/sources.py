@@ -57,7 +57,7 @@ async def host_sources(suite: str, environ: Mapping[str, str] = os.environ, dire
     if not lines:
         raise BuildError(
             f"cannot get packages of Debian {suite}: apt on this host has no Debian mirror",
-            hint=f"set {OVERRIDE}=https://mirror.example.com/debian, or add a Debian entry to {directory}/sources.list.d",
+            hint=f"set {OVERRIDE}=https://mirror.example.com/debian, or add a mirror to {directory}/sources.list",
         )
     return Sources(lines, await _options(), keyrings)
 

@@ -17,9 +17,9 @@ Action = Literal["create", "update", "restart", "replace", "start", "resume", "s
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field of one sandbox. `path` as in the file (`resources.memory`, `workspaces./src`); `before`/`after` printable.
+    """One field of one sandbox. `path` as in the file: `resources.memory`, `workspaces./src`.
 
-    `reason` says why the effect is what it is.
+    `before` and `after` are printable; `reason` says why the effect is what it is.
     """
 
     path: str
@@ -31,7 +31,7 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object's change. `subject` is `template NAME` or `sandbox NAME`; `cause` why, in words; `loses_disk` is said loudly."""
+    """One object's change. `subject`: `template NAME`, `sandbox NAME` or `platform`; `cause`: why, in words."""
 
     subject: str
     action: Action
@@ -102,7 +102,7 @@ class GrowDisk:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRecord:
-    """Remember `spec` as applied; a running supervisor takes over env, user, restart, protect for what it starts next."""
+    """Remember `spec` as applied; a running supervisor takes over what needs no restart, for what it starts next."""
 
     spec: DesiredSandbox
     source: str
@@ -146,7 +146,7 @@ Operation = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One node of the plan's graph. `needs` are keys of steps that must have succeeded. Keys are unique and readable."""
+    """One node of the plan's graph. `needs` are keys of steps that must have succeeded before. Keys are unique."""
 
     key: str
     operation: Operation

@@ -22,7 +22,7 @@ def field_changes(spec: DesiredSandbox, applied: Applied, machine: Machine | Non
             *_env(dict(spec.env), dict(old.env)),
             *_machine_size(spec, old, machine),
             *_disk(spec, old, machine),
-            *_setup(spec, old),
+            *_setup(spec, applied),
             *_simple(
                 "command", _command(old.command), _command(spec.command), "restart", "the main process is another one"
             ),
@@ -88,7 +88,7 @@ def _workspaces(wanted: tuple[Workspace, ...], there: tuple[Workspace, ...]) -> 
                 mode_text(old) if old else None,
                 mode_text(new) if new else None,
                 "live",
-                "workspaces are attached and detached while the machine runs",
+                "workspaces come and go while the machine runs",
             )
 
 
@@ -121,19 +121,23 @@ def _machine_size(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | 
 
 
 def _disk(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | None) -> Iterator[FieldChange]:
-    there, reason = old.resources.disk, "a disk grows while the machine runs"
+    there = old.resources.disk
+    reason = "a disk grows while the machine runs" if spec.resources.disk > there else "only a new disk is smaller"
     if machine is not None and machine.disk < spec.resources.disk:
         there = machine.disk  # larger is what an interrupted apply leaves: it stays so, and does no harm
     yield from _simple("resources.disk", size(there), size(spec.resources.disk), "live", reason)
 
 
-def _setup(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[FieldChange]:
+def _setup(spec: DesiredSandbox, applied: Applied) -> Iterator[FieldChange]:
     def text(commands: tuple[Command, ...]) -> str:
         return f"{len(commands)} command{'' if len(commands) == 1 else 's'}"
 
-    if spec.setup != old.setup:
+    old = applied.spec.setup
+    if spec.setup != old:
         reason = "setup runs once, when a sandbox is created: this one keeps what it has"
-        yield FieldChange("setup", text(old.setup), text(spec.setup), "live", reason)
+        if applied.setup_done < len(old):
+            reason = "it has not finished, and goes on with the first command that has not run"
+        yield FieldChange("setup", text(old), text(spec.setup), "live", reason)
 
 
 def _command(command: Command | None) -> str | None:

@@ -31,7 +31,7 @@ def render(plan: Plan) -> str:
         return "\n".join([*lines, "", "Refused: nothing of this will be done."])
     if plan.changes:
         return "\n".join([*lines, "", _summary(plan)])
-    return "\n".join([*lines, "No changes: everything is as the file asks."])
+    return "\n".join([*lines, "No changes: everything is as it should be."])
 
 
 def to_json(plan: Plan) -> dict[str, Any]:

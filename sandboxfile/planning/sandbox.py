@@ -1,10 +1,9 @@
 """The changes and the steps of one sandbox. Within it steps are a chain: each needs the one before."""
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from sandboxfile.diagnostics import Diagnostic, error
-from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.fingerprint import short
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
 from sandboxfile.model.plan import (
@@ -214,34 +213,15 @@ def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, appli
 
 
 def _change_workspaces(part: Part, spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> None:
-    """Detach, then attach. A mount that comes hides what is mounted inside it, one that goes takes it along."""
+    """Detach first: a mount that comes hides what is mounted inside it. Wanted ones do not lie inside each other."""
     there = {workspace.target: workspace for workspace in attached(applied, machine)}
     wanted = {workspace.target: workspace for workspace in spec.workspaces}
-    gone = there.keys() - wanted.keys()
-    changed = {target for target in wanted if there.get(target) != wanted[target]}
-    # One that is recorded and not there lost its file server: nothing inside such a mount may be touched, and it is
-    # taken away, with all in it, when it is attached again.
-    new = changed - there.keys() - {workspace.target for workspace in applied.spec.workspaces}
-    kept = there.keys() & wanted.keys()
-    moved = {target for target in kept if _inside(target, gone | new)}
-    again = {target for target in kept if _inside(target, changed)} | moved
-    for target in sorted(gone | moved, reverse=True):  # what is inside goes before what holds it
-        reason = "it is no longer wanted" if target in gone else "what holds it changes"
-        part.do(f"detach {part.id.name} {target}", DetachWorkspace(part.id, target), reason)
-    for target in sorted(changed | again):
-        part.do(
-            f"attach {part.id.name} {target}", AttachWorkspace(part.id, wanted[target]), _why(target, there, changed)
-        )
-
-
-def _inside(target: str, others: Collection[str]) -> bool:
-    return any(target.startswith(f"{other.rstrip('/')}/") for other in others if other != target)
-
-
-def _why(target: str, there: Mapping[str, Workspace], changed: Collection[str]) -> str:
-    if target not in changed:
-        return "what holds it changes"
-    return "it is attached otherwise" if target in there else "it is not attached"
+    for target in sorted(there.keys() - wanted.keys()):
+        part.do(f"detach {part.id.name} {target}", DetachWorkspace(part.id, target), "it is no longer wanted")
+    for target in sorted(wanted):
+        if there.get(target) != wanted[target]:
+            reason = "it is attached otherwise" if target in there else "it is not attached"
+            part.do(f"attach {part.id.name} {target}", AttachWorkspace(part.id, wanted[target]), reason)
 
 
 def setup_done(applied: Applied, spec: DesiredSandbox) -> int:
@@ -271,5 +251,5 @@ def _unreadable(found: ObservedSandbox) -> Diagnostic:
     return error(
         "Unreadable sandbox",
         f"the sandbox {found.id} exists, and its record cannot be used: {found.problem}",
-        hint=f"sbx rm --allow-destroy {found.id} deletes it with its disk",
+        hint=f"sbx rm --force {found.id} deletes it with its disk",
     )

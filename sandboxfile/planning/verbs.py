@@ -3,11 +3,12 @@
 from collections.abc import Collection
 from typing import Literal
 
+from sandboxfile.diagnostics import error
 from sandboxfile.model.observed import ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, ResumeSandbox, StopSandbox
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.project import assemble, removal
-from sandboxfile.planning.sandbox import Part, bring_up, guard
+from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, bring_up, guard
 
 Verb = Literal["start", "stop", "restart", "remove"]
 
@@ -24,11 +25,20 @@ def _part(verb: Verb, found: ObservedSandbox, allow_destroy: bool) -> Part:
     part = Part(found.id)
     if verb == "stop":
         if found.status != "stopped":
-            part.say("stop", "you asked for it")
+            part.say("stop", "you asked for it", loses_disk=not found.disk_present)
             part.do(f"stop {found.id.name}", StopSandbox(found.id), "you asked for it")
         return part
     if found.applied is None:
         guard(part, found, False, False, "starting")  # says that its record cannot be used
+        return part
+    if not found.disk_present:  # what runs still has the deleted disk: once stopped, that is gone
+        part.refusals.append(
+            error(
+                "Missing disk",
+                f"the disk of {found.id} has been deleted: it cannot be started again",
+                hint="`sbx up` replaces it by a new one; save what you need before, while it runs",
+            )
+        )
         return part
     if verb == "start" and found.status == "paused":
         part.say("resume", "its machine is paused")
@@ -42,7 +52,7 @@ def _start_again(part: Part, found: ObservedSandbox) -> None:
     assert found.applied is not None
     if found.status not in ("stopped", "starting"):
         part.say("restart", "you asked for it")
-        part.do(f"stop {found.id.name}", StopSandbox(found.id), "you asked for it")
+        part.do(f"stop {found.id.name}", StopSandbox(found.id), "you asked for it", (PLATFORM_KEY,))
     else:
         part.say("start", "you asked for it")
     bring_up(part, found, found.applied, "you asked for it")

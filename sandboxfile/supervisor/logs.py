@@ -82,8 +82,8 @@ async def drain(source: socket.socket, log: RotatingLog) -> None:
 
 def say(line: str) -> None:
     """A line into the supervisor's own log, which is its stderr; begun anew when it has become long."""
-    number = sys.stderr.fileno()
     try:
+        number = sys.stderr.fileno()
         if os.fstat(number).st_size > _OWN_LIMIT:
             fcntl.fcntl(number, fcntl.F_SETFL, fcntl.fcntl(number, fcntl.F_GETFL) | os.O_APPEND)
             os.ftruncate(number, 0)

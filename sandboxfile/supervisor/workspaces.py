@@ -7,16 +7,17 @@ One change at a time. A change that fails leaves nothing half done.
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import anyio
 from anyio import to_thread
+from anyio.abc import TaskGroup
 
 from sandboxfile.errors import BusyError, GuestError, MachineError, SandboxfileError
 from sandboxfile.guest.channel import Guest
-from sandboxfile.host.tasks import together
+from sandboxfile.host.tasks import beside, together
 from sandboxfile.model.desired import Workspace
 from sandboxfile.supervisor.logs import say
 from sandboxfile.vm.ids import IdMap
@@ -27,21 +28,19 @@ _TOOLS = "/run/sbx/bin"
 _WATCH_INTERVAL = 1.0  # seconds
 _MOUNT_TIMEOUT = 60.0
 
-# A file server that died never answers, and whoever asked it sleeps for ever, holding a lock that every virtiofs mount
-# needs (6.1: unmounting and unplugging wait for answers under virtio_fs_mutex). So its connection is aborted: users get
-# errors. Then the mount is taken away, but kept in a corner, and the device stays: neither is ever torn down.
-_ABORT = """\
+# A mount whose file server died while programs waited for its answers can never be torn down: the guest would wait for
+# them under a lock that every virtiofs mount needs. A mount namespace that nobody uses keeps it while it is taken away.
+_BURY = """\
 export PATH=/run/sbx/bin
-connections=/sys/fs/fuse/connections
-grep -q " $connections fusectl " /proc/mounts || mount -t fusectl fusectl $connections
-awk -v tag="$1" '/ - virtiofs / && $(NF - 1) == tag { split($3, device, ":"); print device[2] }' /proc/self/mountinfo |
-  sort -u | while read -r number; do echo 1 >$connections/$number/abort; done
-"""
-_BURY = f"""\
-{_ABORT}
-mkdir -p "/run/sbx/var/dead/$1"
-mount -o bind "$2" "/run/sbx/var/dead/$1"
-umount -l "$2"
+setsid unshare -m --propagation private sleep 2147483647 </dev/null >/dev/null 2>&1 &
+ours=$(readlink /proc/self/ns/mnt)
+tries=0
+until [ "$(readlink /proc/$!/ns/mnt)" != "$ours" ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 50 ] || exit 1
+  sleep 0.1
+done
+umount -l "$1"
 """
 
 
@@ -49,6 +48,9 @@ umount -l "$2"
 class _Attached:
     tag: str
     share: Share
+    leaving: bool = False  # its file server's end is what we want
+    stuck: bool = False  # its file server died, and programs inside wait for it
+    mourned: anyio.Event = field(default_factory=anyio.Event)  # what had to be done at its death is done
 
     @property
     def workspace(self) -> Workspace:
@@ -57,7 +59,10 @@ class _Attached:
 
 
 class Workspaces:
-    """Those of one machine. `machine` and `guest` are set when they are there."""
+    """Those of one machine. `machine` and `guest` are set when they are there.
+
+    `stuck`: a file server died under programs that used it, so whatever looks at all mounts inside (sync) may hang.
+    """
 
     def __init__(self, ids: IdMap, run_dir: Path) -> None:
         self._ids = ids
@@ -65,7 +70,8 @@ class Workspaces:
         self._by_target: dict[str, _Attached] = {}
         self._count = 0
         self._turn = anyio.Lock()
-        self._mourned: set[str] = set()
+        self._watchers: TaskGroup | None = None
+        self.stuck = False
         self.machine: RunningMachine | None = None
         self.guest: Guest | None = None
 
@@ -118,14 +124,18 @@ class Workspaces:
         )
 
     async def watch(self) -> None:
-        """Protect again what the host has replaced, every second; say what is wrong in the log."""
-        while True:
-            await anyio.sleep(_WATCH_INTERVAL)
-            for attached in list(self._by_target.values()):
-                try:
-                    await self._look_after(attached)
-                except SandboxfileError as exc:
-                    say(f"workspace {attached.workspace.source}: {exc}")
+        """Protect again what the host has replaced, every second, and clear up after a file server at its death."""
+        async with beside() as group:
+            self._watchers = group
+            for attached in self._by_target.values():
+                group.start_soon(self._mourn, attached)
+            while True:
+                await anyio.sleep(_WATCH_INTERVAL)
+                for attached in list(self._by_target.values()):
+                    try:
+                        await self._look_after(attached)
+                    except SandboxfileError as exc:
+                        say(f"workspace {attached.workspace.source}: {exc}")
 
     async def close(self) -> None:
         """End all file servers."""
@@ -160,6 +170,8 @@ class Workspaces:
             await attached.share.close()
             raise
         self._by_target[workspace.target] = attached
+        if self._watchers is not None:
+            self._watchers.start_soon(self._mourn, attached)
         try:
             await self._mount([workspace.target, *self._below(workspace.target)])
         except SandboxfileError:
@@ -173,10 +185,13 @@ class Workspaces:
         if attached is None:
             return
         if attached.share.alive:
+            attached.leaving = True
             await self._run(f"{_TOOLS}/sbx-umount", target)
             await self._unplug(attached)
         else:
-            await self._run(f"{_TOOLS}/sh", "-c", _BURY, "sh", attached.tag, target)
+            await attached.mourned.wait()
+            bury = ("sh", "-c", _BURY, "sh", target) if attached.stuck else ("umount", "-l", target)
+            await self._run(f"{_TOOLS}/{bury[0]}", *bury[1:])
         await attached.share.close()
         del self._by_target[target]
         say(f"workspace {attached.workspace.source} detached")
@@ -210,16 +225,29 @@ class Workspaces:
         if ended.code != 0 and not may_fail:
             raise GuestError(f"{argv[0]} failed inside the sandbox", command=argv, output=ended.output)
 
+    async def _mourn(self, attached: _Attached) -> None:
+        """At the death of a file server take its device away at once: programs then get errors instead of waiting."""
+        await attached.share.wait()
+        if attached.leaving or self.machine is None or not await _runs(self.machine):
+            return
+        source, said = attached.workspace.source, attached.share.output
+        say(f"the file server of {source} has ended: `sbx up` attaches it again. {said}")
+        with anyio.CancelScope(shield=True):
+            try:
+                attached.stuck = not await self.machine.share_is_idle(attached.tag)
+                self.stuck = self.stuck or attached.stuck
+                if attached.stuck:
+                    say("programs inside were waiting for it: only a restart of the sandbox ends their waiting")
+                else:
+                    await self._unplug(attached)
+            except SandboxfileError as exc:
+                say(f"workspace {source}: {exc}")
+            finally:
+                attached.mourned.set()
+
     async def _look_after(self, attached: _Attached) -> None:
         share = attached.share
-        if not share.alive:
-            if attached.tag not in self._mourned:
-                self._mourned.add(attached.tag)
-                say(
-                    f"the file server of {share.workspace.source} has ended: `sbx up` attaches it again. {share.output}"
-                )
-            return
-        if not await to_thread.run_sync(share.stale):
+        if not share.alive or not await to_thread.run_sync(share.stale):
             return
         async with self._turn:
             stale = share.stale()
@@ -227,3 +255,11 @@ class Workspaces:
         say(f"workspace {share.workspace.source}: replaced on the host and protected again: {', '.join(stale)}")
         if left:
             say(f"workspace {share.workspace.source}: NOT protected, a symbolic link is in the way: {', '.join(left)}")
+
+
+async def _runs(machine: RunningMachine) -> bool:
+    """False when the machine is ending, and its file servers with it."""
+    try:
+        return await machine.qmp.status() in ("running", "paused")
+    except MachineError:
+        return False

@@ -180,6 +180,23 @@ class RunningMachine:
         await self._remove_chardev(_chardev(slot, tag))
         del self._slots[slot]
 
+    async def share_is_idle(self, tag: str) -> bool:
+        """Whether the guest waits for no answer from a share's file server; False when QEMU (before 7.2) cannot say.
+
+        A dead server's device may be unplugged only then: the guest's driver waits for every answer before it lets go,
+        and holds a lock meanwhile that all virtiofs mounts need (Linux 6.1, virtio_fs_drain_queue).
+        """
+        slot = self._slot(tag)
+        path = f"/machine/peripheral/{_device(slot, tag)}/virtio-backend"
+        for queue in (0, 1):  # hiprio, and the one request queue
+            try:
+                element = await self.qmp.execute("x-query-virtio-queue-element", {"path": path, "queue": queue})
+            except MachineError:
+                return False
+            if element["avail"]["idx"] != element["used"]["idx"]:
+                return False
+        return True
+
     async def _remove_chardev(self, chardev: str) -> None:
         """Remove it once its device has let go, which is some time after QEMU says that the device is deleted."""
         deadline = anyio.current_time() + _PATIENCE

@@ -1,5 +1,5 @@
 """The control socket: what a well-behaved and a hostile client can do, on both event loops."""
-# ruff: noqa: ASYNC110, ASYNC240, PTH208 - the tests poll for what the kernel does, and their files are in a tmpfs
+# ruff: noqa: ASYNC110, PTH208 - the tests poll for what the kernel does, and their files are in a tmpfs
 
 import array
 import fcntl

@@ -7,6 +7,8 @@ The project is `home/project` in a temporary directory, shown as /TMP.
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from sandboxfile.model.desired import DesiredState
 from sandboxfile.resolve.project import resolve
 
 GOLDEN = Path(__file__).parent / "golden"
+REPOSITORY = Path(__file__).resolve().parents[2]
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
 
 
@@ -63,6 +66,26 @@ def test_wrong_file_is_explained(case: str, tmp_path: Path) -> None:
     assert rendered == expected.read_text()
     assert has_errors(problems) == (case != "valid")
     assert (desired is None) == (case != "valid")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "valid"])
+def test_wrong_file_stops_up_before_anything_changes(case: str, tmp_path: Path) -> None:
+    home = tmp_path.resolve() / "home"
+    path = prepare(GOLDEN / case, home / "project")
+    before = {entry: entry.lstat().st_mtime_ns for entry in home.rglob("*")}
+    done = subprocess.run(
+        [sys.executable, "-m", "sandboxfile", "up", "--yes"],
+        cwd=path.parent,
+        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith((GOLDEN / case / "expected.txt").read_text().splitlines()[0])
+    assert {entry: entry.lstat().st_mtime_ns for entry in home.rglob("*")} == before
 
 
 def test_there_are_enough_wrong_files() -> None:

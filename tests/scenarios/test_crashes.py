@@ -48,10 +48,8 @@ def test_killing_the_command_line_at_each_step_converges(sbx):
     while True:
         moment += 1
         client = sbx.popen("up", "-y")
-        lines = 0
-        for _ in client.stderr:
-            lines += 1
-            if lines == moment:
+        for line, _ in enumerate(client.stderr, 1):
+            if line == moment:
                 break
         else:
             assert client.wait(60) == 0

@@ -63,8 +63,11 @@ def test_exit_codes_are_the_commands_own(box):
 
 
 def test_twenty_at_once(box):
+    def run(number):
+        return box("exec", "box", "sh", "-c", f"echo {number}; sleep 1; exit {number}", code=number)
+
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        results = list(pool.map(lambda n: box("exec", "box", "sh", "-c", f"echo {n}; sleep 1; exit {n}", code=n), range(20)))
+        results = list(pool.map(run, range(20)))
     assert [result.stdout for result in results] == [f"{n}\n" for n in range(20)]
 
 

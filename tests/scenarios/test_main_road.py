@@ -79,15 +79,24 @@ def test_a_file_becomes_a_machine_and_every_edit_has_its_price(sbx):
 def test_a_new_sandbox_after_rm_is_clean_and_the_workspace_is_intact(sbx):  # T3 and T6 of the isolation list
     sbx.write("name: clean\nsandboxes:\n  box: {workspaces: [.], resources: {cpus: 1, memory: 512MiB, disk: 4GiB}}\n")
     sbx("up", "-y")
-    sbx("exec", "box", "sh", "-c", "echo mine > work; sudo touch /usr/local/bin/tool; touch ~/.history; sudo mkdir /opt/x")
+    changes = "echo mine > work; sudo touch /usr/local/bin/tool; touch ~/.history; sudo mkdir /opt/x"
+    sbx("exec", "box", "sh", "-c", changes)
+    package = "Package: sbx-example\nVersion: 1\nArchitecture: all\nMaintainer: none\nDescription: none\n"
+    (sbx.project / "package/DEBIAN").mkdir(parents=True)
+    (sbx.project / "package/DEBIAN/control").write_text(package)
+    sbx("exec", "box", "sh", "-c", "dpkg-deb --build package example.deb && sudo dpkg -i example.deb")
     sbx("stop", "box")
     sbx("start", "box")
+    sbx("exec", "box", "dpkg", "-s", "sbx-example")
     sbx("exec", "box", "sh", "-c", "test -e /usr/local/bin/tool && test -e ~/.history && test -d /opt/x")
     sbx("rm", "-y", "box")
     sbx("up", "-y")
     sbx("exec", "box", "sh", "-c", "test ! -e /usr/local/bin/tool && test ! -e ~/.history && test ! -e /opt/x")
+    sbx("exec", "box", "dpkg", "-s", "sbx-example", code=1)
     assert (sbx.project / "work").read_text() == "mine\n"
-    assert not [path for path in ("/usr/local/bin/tool", "/opt/x") if sbx.on_host(path)]
+    assert not [
+        path for path in ("/usr/local/bin/tool", "/opt/x", "/var/lib/dpkg/info/sbx-example.list") if sbx.on_host(path)
+    ]
     sbx("down", "-y")
 
 

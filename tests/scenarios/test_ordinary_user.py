@@ -50,18 +50,18 @@ def hidden(path: Path) -> Path | None:
 
 def uncover(paths: list[Path], scratch: Path) -> str:
     """Shell lines that, in a mount namespace of their own, show only `paths` of what is hidden from others."""
-    lines, covers = [], {}
-    for number, path in enumerate(paths):
-        if cover := hidden(path):
-            place = scratch / str(number)
-            lines.append(f"mkdir -p {shlex.quote(str(place))}; mount --bind {shlex.quote(str(path))} {shlex.quote(str(place))}")
-            covers.setdefault(cover, []).append((path, place))
-    for cover, inside in covers.items():
-        lines.append(f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(cover))}")
-        for path, place in inside:
-            lines.append(
-                f"mkdir -p {shlex.quote(str(path))}; mount --bind {shlex.quote(str(place))} {shlex.quote(str(path))}"
-            )
+
+    def bind(source: Path, target: Path) -> str:
+        return (
+            f"mkdir -p {shlex.quote(str(target))}; mount --bind {shlex.quote(str(source))} {shlex.quote(str(target))}"
+        )
+
+    covered = [(cover, path, scratch / str(number)) for number, path in enumerate(paths) if (cover := hidden(path))]
+    lines = [bind(path, place) for _, path, place in covered]
+    lines += [
+        f"mount -t tmpfs -o mode=755 tmpfs {shlex.quote(str(cover))}" for cover in {cover for cover, *_ in covered}
+    ]
+    lines += [bind(place, path) for _, path, place in covered]
     return "\n".join(lines)
 
 

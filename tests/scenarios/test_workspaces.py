@@ -70,7 +70,7 @@ def test_read_only_holds_against_root_inside_and_links_never_leave(sbx, tmp_path
     )
     before = shown.stat().st_mode
     sbx("exec", "-u", "root", "box", "sh", "-c", attempts)
-    assert sorted(os.listdir(shown)) == ["absolute", "relative", "system"]
+    assert sorted(path.name for path in shown.iterdir()) == ["absolute", "relative", "system"]
     assert shown.stat().st_mode == before
     for link in ("absolute", "relative"):
         assert sbx("exec", "box", "cat", f"{shown}/{link}", any_code=True).code != 0
@@ -86,9 +86,11 @@ def test_what_is_outside_the_workspaces_does_not_exist_inside(sbx, tmp_path):  #
     outside.write_text("x")
     write(sbx, ".")
     sbx("up", "-y")
-    home = os.path.expanduser("~")
-    for path in (f"{home}/.ssh", f"{home}/.aws", f"{home}/.pyenv", str(outside), "/work"):
-        assert sbx("exec", "-u", "root", "box", "ls", path, any_code=True).code != 0 or path == "/work"
+    (sbx.home / ".ssh").mkdir()
+    (sbx.home / ".aws").mkdir()
+    for path in (sbx.home, sbx.home / ".ssh", sbx.home / ".aws", outside, sbx.state, sbx.root / "run"):
+        assert path.exists() or path == sbx.state
+        assert sbx("exec", "-u", "root", "box", "ls", str(path), any_code=True).code != 0
     (sbx.project / "from-host").write_text("1")
     assert sbx("exec", "box", "cat", "from-host").stdout == "1"
     (sbx.project / "from-host").write_text("22")
@@ -131,8 +133,10 @@ def test_the_sandbox_file_and_git_hooks_are_read_only_inside(sbx):
     original = sbx.file.read_text()
     sbx("up", "-y")
     attacks = """
-    echo x >> sandbox.yaml; rm -f sandbox.yaml; mv sandbox.yaml other; ln -sf /etc/passwd sandbox.yaml; cp /dev/null sandbox.yaml
-    echo x >> values.env; mv values.env v; rm -rf .git/hooks; mv .git/hooks h; mv .git g; echo x > .git/hooks/pre-commit; echo x >> .git/config
+    echo x >> sandbox.yaml; rm -f sandbox.yaml; mv sandbox.yaml other
+    ln -sf /etc/passwd sandbox.yaml; cp /dev/null sandbox.yaml
+    echo x >> values.env; mv values.env v
+    rm -rf .git/hooks; mv .git/hooks h; mv .git g; echo x > .git/hooks/pre-commit; echo x >> .git/config
     true
     """
     for user in ("agent", "root"):
@@ -145,7 +149,8 @@ def test_the_sandbox_file_and_git_hooks_are_read_only_inside(sbx):
     replacement = sbx.project / "sandbox.new"  # editors save by rename: the new file is protected as well, soon
     replacement.write_text(original + "# edited\n")
     replacement.rename(sbx.file)
-    sbx.wait_for(lambda: sbx("exec", "box", "sh", "-c", "echo '# by the agent' >> sandbox.yaml", any_code=True).code != 0)
+    attack = "echo '# by the agent' >> sandbox.yaml"
+    sbx.wait_for(lambda: sbx("exec", "box", "sh", "-c", attack, any_code=True).code != 0)
     sbx("down", "-y")
 
 
@@ -153,7 +158,8 @@ def test_no_setuid_file_can_be_left_on_the_host(sbx):
     write(sbx, ".")
     sbx("up", "-y")
     for user in ("agent", "root"):
-        sbx("exec", "-u", user, "box", "sh", "-c", f"cp /bin/true {user}; chmod u+s {user}; chmod 4755 {user}; chmod g+s {user}; true")
+        attempts = f"cp /bin/true {user}; chmod u+s {user}; chmod 4755 {user}; chmod g+s {user}; true"
+        sbx("exec", "-u", user, "box", "sh", "-c", attempts)
         assert (sbx.project / user).stat().st_mode & 0o6000 == 0
     sbx("exec", "-u", "root", "box", "mknod", "node", "b", "8", "0", any_code=True)
     assert not (sbx.project / "node").exists()

@@ -41,9 +41,7 @@ def _memory(desired: DesiredState | None) -> Check:
     needed = sum(sandbox.resources.memory + OVERHEAD for sandbox in sandboxes)
     detail = f"{roughly(available)} available"
     if sandboxes:
-        detail += (
-            f"; all sandboxes of this project ({len(sandboxes)}) take up to {roughly(needed)}"
-        )
+        detail += f"; all sandboxes of this project ({len(sandboxes)}) take up to {roughly(needed)}"
     fix = "lower resources.memory, or start fewer at once: sbx up NAME"
     return check("memory", needed <= available, detail, fix, "warning")
 

@@ -1,0 +1,69 @@
+"""A state directory with one sandbox, and supervisors that are processes but run no machine."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.apply import machines
+from sandboxfile.host.layout import Layout, SandboxPaths
+from sandboxfile.host.statedir import ensure_directories, is_locked, write_record
+from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources
+from sandboxfile.model.observed import Applied
+from sandboxfile.names import SandboxId
+
+WEB = DesiredSandbox(
+    SandboxId("shop", "web"),
+    "shell",
+    ImageSpec("debian:trixie", (), "d" * 64),
+    resources=Resources(1, 1 << 20, 1 << 20),
+    setup=tuple(Command((word,)) for word in ("one", "two", "three")),
+)
+
+
+@dataclass
+class Home:
+    """`told` is what was reported."""
+
+    layout: Layout
+    told: list[str]
+
+    @property
+    def paths(self) -> SandboxPaths:
+        return self.layout.sandbox(WEB.id)
+
+    def behave(self, text: str) -> None:
+        (self.paths.root / "behaviour").write_text(text)
+
+    def asked(self) -> list[str]:
+        """Kinds of what the supervisor was asked, in order."""
+        path = self.paths.root / "asked"
+        return [line.partition("(")[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+    root = Path(tempfile.mkdtemp(prefix="sbx-", dir="/tmp"))
+    monkeypatch.setenv("SBX_HOME", str(root))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])]))
+    monkeypatch.setattr(machines, "_MODULE", "fake_supervisor")
+    layout = Layout.from_environment(os.environ, Path.home(), os.getuid())
+    ensure_directories(layout)
+    home = Home(layout, [])
+    home.paths.root.mkdir(parents=True)
+    write_record(home.paths, Applied(WEB, "/p/sandbox.yaml", "2026-01-01T00:00:00+00:00", 0))
+    yield home
+    _end(home.paths, lambda: is_locked(home.paths.lock))
+    shutil.rmtree(root)
+
+
+def _end(paths: SandboxPaths, runs: Callable[[], bool]) -> None:
+    """Kill what a test left running: by the lock that it holds, never by a name."""
+    for _ in range(200):
+        if not runs():
+            return
+        machines.kill_holder(paths.lock)

@@ -1,0 +1,135 @@
+"""The operations on this host: what each asks and writes, in which order, and that again does no harm."""
+
+from dataclasses import replace
+from functools import partial
+
+import anyio
+import pytest
+
+from sandboxfile.apply import drivers, machines
+from sandboxfile.apply.drivers import HostDrivers
+from sandboxfile.errors import ControlError, SandboxfileError
+from sandboxfile.host.statedir import is_locked, read_record, write_record
+from sandboxfile.model import plan as operations
+from sandboxfile.model.desired import Command, Workspace
+from sandboxfile.names import SandboxId
+from sandboxfile.observe import observe
+from sandboxfile.vm.disks import create_overlay, disk_size
+
+WEB = SandboxId("shop", "web")
+
+
+def do(home, *wanted):
+    """Run operations, one after the other."""
+
+    async def main():
+        host = HostDrivers(home.layout, partial(observe, home.layout))
+        for operation in wanted:
+            await host.run(operation, home.told.append)
+
+    anyio.run(main)
+
+
+def record(home):
+    return read_record(home.paths)
+
+
+@pytest.fixture
+def running(home):
+    do(home, operations.StartSandbox(WEB))
+    return home
+
+
+def test_what_a_supervisor_does_is_asked_of_it(running):
+    workspace = Workspace("/src", "/src")
+    do(
+        running,
+        operations.AttachWorkspace(WEB, workspace),
+        operations.DetachWorkspace(WEB, "/src"),
+        operations.ResumeSandbox(WEB),
+        operations.StartMain(WEB),
+        operations.GrowDisk(WEB, 1 << 30),
+    )
+    assert running.asked() == ["WaitReady", "Attach", "Detach", "Resume", "StartMain", "GrowDisk"]
+
+
+@pytest.mark.parametrize(
+    "operation", [operations.AttachWorkspace(WEB, Workspace("/a", "/a")), operations.RunSetup(WEB)]
+)
+def test_asking_one_that_does_not_run_fails(home, operation):
+    with pytest.raises(ControlError, match="no supervisor answers"):
+        do(home, operation)
+
+
+def test_setup_goes_on_where_it_was(running):
+    write_record(running.paths, replace(record(running), setup_done=1))
+    do(running, operations.RunSetup(WEB))
+    assert record(running).setup_done == 3
+    assert running.told[-2:] == ["line of 1", "line of 2"]
+    do(running, operations.RunSetup(WEB))
+    assert running.told[-1] == "line of 2"
+
+
+def test_the_record_of_a_stopped_sandbox_is_written(home):
+    spec = replace(record(home).spec, env=(("A", "1"),))
+    do(home, operations.UpdateRecord(spec, "/q/sandbox.yaml"))
+    assert record(home).spec == spec
+    assert record(home).source == "/q/sandbox.yaml"
+    assert record(home).created_at == "2026-01-01T00:00:00+00:00"
+    assert home.asked() == []
+
+
+def test_a_running_supervisor_is_told_before_the_record_is_written(running, monkeypatch):
+    """Interrupted in between, the record is the old one, and the next plan sees the difference."""
+    before, spec = record(running), replace(record(running).spec, env=(("A", "1"),))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drivers, "write_record", killed)
+    with pytest.raises(KeyboardInterrupt):
+        do(running, operations.UpdateRecord(spec, "/p/sandbox.yaml"))
+    assert running.asked()[-1] == "Update"
+    assert record(running) == before
+
+
+def test_setup_that_has_finished_stays_finished_whatever_the_list_says_now(home):
+    write_record(home.paths, replace(record(home), setup_done=3))
+    more = replace(record(home).spec, setup=tuple(Command((word,)) for word in "abcde"))
+    do(home, operations.UpdateRecord(more, "/p/sandbox.yaml"))
+    assert record(home).setup_done == 5
+
+
+def test_setup_that_has_not_finished_goes_on_at_the_first_new_command(home):
+    write_record(home.paths, replace(record(home), setup_done=2))
+    edited = replace(record(home).spec, setup=(Command(("one",)), Command(("TWO",)), Command(("three",))))
+    do(home, operations.UpdateRecord(edited, "/p/sandbox.yaml"))
+    assert record(home).setup_done == 1
+
+
+def test_the_disk_of_a_stopped_sandbox_grows_and_never_shrinks(home):
+    home.paths.base.write_bytes(b"x")
+    anyio.run(create_overlay, home.paths.base, home.paths.disk, 1 << 20)
+    for wanted, there in ((4 << 20, 4 << 20), (4 << 20, 4 << 20), (2 << 20, 4 << 20)):
+        do(home, operations.GrowDisk(WEB, wanted))
+        assert anyio.run(disk_size, home.paths.disk) == there
+
+
+def test_start_stop_and_delete_end_where_they_began(home):
+    do(home, operations.StartSandbox(WEB), operations.StopSandbox(WEB), operations.StopSandbox(WEB))
+    assert not is_locked(home.paths.lock)
+    do(home, operations.DeleteSandbox(WEB), operations.DeleteSandbox(WEB))
+    assert not home.paths.root.exists()
+
+
+def test_a_supervisor_that_is_silent_is_not_waited_for_for_ever(running, monkeypatch):
+    monkeypatch.setattr(machines, "_PATIENCE", 0.3)
+    monkeypatch.setattr(drivers, "_ANSWER_TIMEOUT", 0.3)
+    do(running, operations.StopSandbox(WEB))
+    running.behave("silent")
+    monkeypatch.setattr(machines, "_READY_TIMEOUT", 0.3)
+    with pytest.raises(SandboxfileError):
+        do(running, operations.StartSandbox(WEB))
+    spec = record(running).spec
+    with pytest.raises(ControlError, match="did not answer within"):
+        do(running, operations.UpdateRecord(spec, "/p/sandbox.yaml"))

@@ -1,0 +1,216 @@
+"""A sandbox's directory: whole or not at all, whatever happens when."""
+
+import errno
+import os
+
+import anyio
+import pytest
+
+from sandboxfile.apply import storage
+from sandboxfile.errors import BuildError, BusyError, HostError
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import ensure_directories, is_locked, read_record, sandbox_directories, try_lock
+from sandboxfile.images import cache
+from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Resources
+from sandboxfile.names import SandboxId
+from sandboxfile.vm.disks import disk_size
+
+DIGEST = "d" * 64
+WEB = DesiredSandbox(
+    SandboxId("shop", "web"), "shell", ImageSpec("debian:trixie", (), DIGEST), resources=Resources(1, 1, 1 << 20)
+)
+SOURCE = "/p/sandbox.yaml"
+CONTENT = b"image" + bytes(100_000) + b"end"
+
+
+@pytest.fixture
+def layout(tmp_path):
+    """A state with one image in the cache."""
+    layout = Layout(tmp_path / "state", tmp_path / "cache", tmp_path / "run")
+    ensure_directories(layout)
+
+    async def make(work):
+        (work / "rootfs.ext4").write_bytes(CONTENT)
+        return {}
+
+    async def build():
+        await cache.build(layout.images, DIGEST, make, report=lambda message: None)
+
+    anyio.run(build)
+    return layout
+
+
+def create(layout, spec=WEB):
+    anyio.run(storage.create, layout, spec, SOURCE)
+
+
+def left_over(layout):
+    """Everything below sandboxes and trash that is not a whole sandbox."""
+    found = [path.name for path in layout.trash.iterdir()]
+    for project in layout.sandboxes.iterdir():
+        found += [path.name for path in project.iterdir() if path.name.startswith(".")]
+    return found
+
+
+def test_a_new_sandbox_has_its_image_its_disk_and_its_record(layout):
+    create(layout)
+    paths = layout.sandbox(WEB.id)
+    assert paths.base.read_bytes() == CONTENT
+    assert paths.base.samefile(layout.images / DIGEST / "rootfs.ext4")
+    assert anyio.run(disk_size, paths.disk) == 1 << 20
+    applied = read_record(paths)
+    assert (applied.spec, applied.source, applied.setup_done) == (WEB, SOURCE, 0)
+    assert applied.created_at.endswith("+00:00")
+    assert sandbox_directories(layout) == [("shop", "web")]
+    assert left_over(layout) == []
+
+
+def test_creating_again_keeps_what_is_there(layout):
+    create(layout)
+    disk = layout.sandbox(WEB.id).disk.stat().st_ino
+    create(layout)
+    assert layout.sandbox(WEB.id).disk.stat().st_ino == disk
+
+
+def test_another_sandbox_of_that_name_is_not_replaced(layout):
+    create(layout)
+    other = DesiredSandbox(WEB.id, "other", WEB.image)
+    with pytest.raises(HostError, match="exists already"):
+        create(layout, other)
+    assert read_record(layout.sandbox(WEB.id)).spec == WEB
+
+
+def test_without_its_image_nothing_is_made(layout):
+    with pytest.raises(BuildError, match="no longer in the cache"):
+        create(layout, DesiredSandbox(WEB.id, "other", ImageSpec("debian:trixie", (), "e" * 64)))
+    assert sandbox_directories(layout) == []
+
+
+@pytest.mark.parametrize("place", ["link_or_copy", "create_overlay", "write_record", "_on_disk"])
+@pytest.mark.parametrize("how", [HostError, KeyboardInterrupt])
+def test_what_fails_half_way_leaves_nothing(layout, monkeypatch, place, how):
+    def fail(*_):
+        raise how("no")
+
+    monkeypatch.setattr(storage, place, fail)
+    with pytest.raises(how):
+        create(layout)
+    assert (sandbox_directories(layout), left_over(layout)) == ([], [])
+
+
+@pytest.mark.parametrize("place", ["link_or_copy", "create_overlay", "write_record", "_on_disk"])
+def test_what_is_killed_half_way_is_no_sandbox_and_swept_by_the_next_apply(layout, monkeypatch, place):
+    def fail(*_):
+        raise HostError("killed")
+
+    monkeypatch.setattr(storage, place, fail)
+    monkeypatch.setattr(storage, "_remove_tree", lambda path: None)  # nothing tidies up after SIGKILL
+    with pytest.raises(HostError):
+        create(layout)
+    monkeypatch.undo()
+    assert (sandbox_directories(layout), left_over(layout)) == ([], [".new-web"])
+    storage.sweep(layout, "other")
+    assert left_over(layout) == [".new-web"]
+    storage.sweep(layout, "shop")
+    assert left_over(layout) == []
+    create(layout)
+
+
+def test_a_leftover_is_no_hindrance_even_unswept(layout):
+    (layout.sandboxes / "shop/.new-web/x").mkdir(parents=True)
+    create(layout)
+    assert left_over(layout) == []
+
+
+def test_deleting_leaves_nothing_and_again_is_as_good(layout):
+    create(layout)
+    control = layout.sandbox(WEB.id).control
+    control.touch()
+    for _ in range(2):
+        anyio.run(storage.delete, layout, WEB.id)
+        assert list(layout.sandboxes.iterdir()) == list(layout.trash.iterdir()) == []
+        assert not control.exists()
+    assert (layout.images / DIGEST / "rootfs.ext4").read_bytes() == CONTENT
+
+
+def test_deleting_one_leaves_the_other(layout):
+    create(layout)
+    api = DesiredSandbox(SandboxId("shop", "api"), "shell", WEB.image, resources=WEB.resources)
+    create(layout, api)
+    anyio.run(storage.delete, layout, WEB.id)
+    assert sandbox_directories(layout) == [("shop", "api")]
+
+
+def test_one_that_runs_is_not_deleted(layout):
+    create(layout)
+    lock = try_lock(layout.sandbox(WEB.id).lock)
+    with pytest.raises(BusyError):
+        anyio.run(storage.delete, layout, WEB.id)
+    os.close(lock)
+    assert layout.sandbox(WEB.id).disk.exists()
+    assert not is_locked(layout.sandbox(WEB.id).lock)
+
+
+def test_deleting_killed_half_way_is_finished_by_the_next_apply(layout, monkeypatch):
+    create(layout)
+    monkeypatch.setattr(storage, "_remove_tree", lambda path: None)
+    anyio.run(storage.delete, layout, WEB.id)
+    monkeypatch.undo()
+    assert sandbox_directories(layout) == []
+    assert len(left_over(layout)) == 1
+    storage.sweep(layout, "any")
+    assert left_over(layout) == []
+
+
+def test_creating_and_deleting_at_the_same_time_in_one_project(layout):
+    """A replaced sandbox and a new one: the deletion must not take the project's directory from under the creation."""
+    specs = [DesiredSandbox(SandboxId("shop", f"b{n}"), "s", WEB.image, resources=WEB.resources) for n in range(6)]
+
+    async def both():
+        async with anyio.create_task_group() as group:
+            for spec in specs:
+                group.start_soon(storage.create, layout, spec, SOURCE)
+                group.start_soon(storage.delete, layout, WEB.id)
+
+    create(layout)
+    anyio.run(both)
+    assert sandbox_directories(layout) == [("shop", spec.id.name) for spec in specs]
+
+
+def test_across_file_systems_the_image_is_copied_with_its_holes(tmp_path, monkeypatch):
+    def elsewhere(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    def no_sharing(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", elsewhere)
+    monkeypatch.setattr(storage.fcntl, "ioctl", no_sharing)
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.truncate(64 << 20)
+        file.seek(10 << 20)
+        file.write(b"middle")
+    storage.link_or_copy(source, target)
+    with target.open("rb") as file:
+        assert os.fstat(file.fileno()).st_size == 64 << 20
+        file.seek(10 << 20)
+        assert file.read(8) == b"middle\0\0"
+    assert target.stat().st_blocks <= source.stat().st_blocks + 16
+    assert not target.samefile(source)
+
+
+def test_a_copy_that_fails_leaves_no_file_and_says_why(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "source").write_bytes(b"x")
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "x")))
+    monkeypatch.setattr(storage, "_copy_data", full)
+    monkeypatch.setattr(storage.fcntl, "ioctl", full)
+    with pytest.raises(HostError, match="No space left"):
+        storage.link_or_copy(tmp_path / "source", tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
+    with pytest.raises(HostError, match="cannot link"):
+        storage.link_or_copy(tmp_path / "source", tmp_path / "target")

@@ -1,0 +1,143 @@
+"""The planner's tests are data: what is wanted and what is there in, the plan out.
+
+A case is a directory in `cases/`: `desired.json`, `observed.json`, and `plan.txt`. SBX_UPDATE=1 rewrites the plans.
+What a case leaves out is usual: a sandbox of the file is a `shell` without anything; one that is there was applied
+from this file, and when it runs, its machine is as its record says.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, ImageSpec, Resources
+from sandboxfile.model.fingerprint import fingerprint
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.model.values import parse_size
+from sandboxfile.names import SandboxId
+from sandboxfile.planning import plan, plan_verb
+from sandboxfile.planning.render import render, to_json
+
+CASES = Path(__file__).parent / "cases"
+PROJECT, SOURCE = "shop", "/home/u/shop/sandbox.yaml"
+UPDATE = bool(os.environ.get("SBX_UPDATE"))
+
+
+@pytest.mark.parametrize("case", sorted(path.name for path in CASES.iterdir()))
+def test_the_plan_is_the_expected_one(case):
+    check(CASES / case)
+
+
+def test_no_two_cases_ask_the_same():
+    asked = [(path / "desired.json").read_text() + (path / "observed.json").read_text() for path in CASES.iterdir()]
+    assert len(set(asked)) == len(asked)
+
+
+def check(case: Path) -> None:
+    """Compare the plan of a case, or rewrite it."""
+    made = planned(json.loads((case / "desired.json").read_text()), json.loads((case / "observed.json").read_text()))
+    expected = case / "plan.txt"
+    if UPDATE:
+        expected.write_text(shown(made))
+    assert shown(made) == expected.read_text()
+    json.dumps(to_json(made))
+
+
+def planned(desired: dict, observed: dict) -> Plan:
+    """The plan of a case; `verb` in `desired.json` asks for a verb instead of the file's goal."""
+    state = observed_state(observed)
+    if "verb" in desired:
+        ids = [SandboxId(PROJECT, name) for name in desired["names"]]
+        return plan_verb(desired["verb"], state, ids, desired.get("allow_destroy", False))
+    specs = tuple(spec(name, fields) for name, fields in sorted(desired.get("sandboxes", {}).items()))
+    options = PlanOptions(**{key: _tuple(value) for key, value in desired.get("options", {}).items()})
+    return plan(DesiredState(PROJECT, desired.get("source", SOURCE), specs), state, options)
+
+
+def shown(made: Plan) -> str:
+    """A plan with everything in it: what a person reads, what is refused, and the steps."""
+    refused = [f"{d.severity}: {d.summary}: {d.detail} (hint: {d.hint})" for d in made.diagnostics]
+    steps = []
+    for step in made.steps:
+        needs = f" after {', '.join(step.needs)}" if step.needs else ""
+        steps.append(f"{step.key}: {type(step.operation).__name__}: {step.reason}{needs}")
+    return "\n".join([render(made), *refused, "---", *steps, ""])
+
+
+# --- what the cases leave out ------------------------------------------------------------------------------------
+
+
+def spec(name: str, fields: dict) -> DesiredSandbox:
+    fields = dict(fields)
+    base, packages = fields.pop("base", "debian:trixie"), tuple(fields.pop("packages", ()))
+    sizes = {key: _size(value) for key, value in fields.pop("resources", {}).items()}
+    workspaces = [_workspace(item) for item in fields.pop("workspaces", ())]
+    given = {
+        "id": SandboxId(PROJECT, name),
+        "template": "shell",
+        "image": ImageSpec(base, packages, fingerprint((base, packages))),
+        "resources": Resources(**{"memory": _size("512MiB"), "disk": _size("4GiB"), **sizes}),
+        "workspaces": workspaces,
+        "env": sorted(fields.pop("env", {}).items()),
+        "setup": [{"argv": ("sh", "-c", text)} for text in fields.pop("setup", ())],
+    }
+    if "command" in fields:
+        given["command"] = {"argv": fields.pop("command")}
+    return TypeAdapter(DesiredSandbox).validate_python({**given, **fields})
+
+
+def observed_state(observed: dict) -> ObservedState:
+    sandboxes = tuple(_found(name, fields) for name, fields in sorted(observed.get("sandboxes", {}).items()))
+    images = {one.applied.spec.image.digest for one in sandboxes if one.applied}
+    images |= {spec("x", image).image.digest for image in observed.get("images", ())}
+    missing = frozenset(observed.get("missing_sources", ()))
+    return ObservedState(PROJECT, sandboxes, frozenset(images), observed.get("platform_ready", True), missing)
+
+
+def _found(name: str, fields: dict) -> ObservedSandbox:
+    status = fields.get("status", "running")
+    if "problem" in fields:
+        return ObservedSandbox(SandboxId(PROJECT, name), status, None, problem=fields["problem"])
+    was = spec(name, fields.get("spec", {}))
+    done = fields.get("setup_done", len(was.setup))
+    applied = Applied(was, fields.get("source", SOURCE), "2026-01-02T03:04:05+00:00", done)
+    machine = None if status in ("stopped", "unresponsive") else _machine(was, status, fields.get("machine", {}))
+    present, outdated = fields.get("disk_present", True), fields.get("outdated", False)
+    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated)
+
+
+def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
+    main = MainProcess(**fields["main"]) if "main" in fields else MainProcess("running" if was.command else "none")
+    given = {
+        "health": status,
+        "cpus": was.resources.cpus,
+        "memory": was.resources.memory,
+        "disk": was.resources.disk,
+        "workspaces": sorted(was.workspaces, key=lambda item: item.target),
+        "accelerator": "tcg",
+        "boot": "b",
+        "started_at": "2026-01-02T03:04:05Z",
+    }
+    told = {key: _size(value) for key, value in fields.items() if key in ("memory", "disk", "cpus")}
+    if "workspaces" in fields:
+        told["workspaces"] = [_workspace(item) for item in fields["workspaces"]]
+    return TypeAdapter(Machine).validate_python({**given, **told, "main": main})
+
+
+def _workspace(text: str) -> dict:
+    source, *rest = text.split(":")
+    mode = rest.pop() if rest and rest[-1] in ("ro", "rw") else "rw"
+    return {"source": source, "target": rest[0] if rest else source, "mode": mode}
+
+
+def _size(value: int | str) -> int:
+    size = parse_size(value)
+    assert size is not None
+    return size
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value

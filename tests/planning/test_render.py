@@ -1,0 +1,66 @@
+"""The stable surface of a plan: its JSON, and its text for sizes and names."""
+
+import json
+
+import pytest
+
+from sandboxfile.model.plan import BuildImage, Change, FieldChange, ImageSpec, Plan, Step
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.changes import size
+from sandboxfile.planning.render import render, to_json
+
+PLAN = Plan(
+    "shop",
+    "f",
+    (
+        Change(
+            "sandbox web", "replace", "template changed", (FieldChange("template", None, "b", "replace", "r"),), True
+        ),
+        Change("sandbox api", "update", "x"),
+    ),
+    (Step("build image b", BuildImage(ImageSpec("debian:trixie")), "why", ("prepare platform",)),),
+    (SandboxId("shop", "old"),),
+)
+
+
+def test_json_has_every_part_of_a_plan_and_a_version():
+    assert json.loads(json.dumps(to_json(PLAN))) == {
+        "version": 1,
+        "project": "shop",
+        "changes": [
+            {
+                "subject": "sandbox web",
+                "action": "replace",
+                "cause": "template changed",
+                "loses_disk": True,
+                "fields": [{"path": "template", "before": None, "after": "b", "effect": "replace", "reason": "r"}],
+            },
+            {"subject": "sandbox api", "action": "update", "cause": "x", "loses_disk": False, "fields": []},
+        ],
+        "steps": [{"key": "build image b", "reason": "why", "needs": ["prepare platform"]}],
+        "orphans": ["shop/old"],
+    }
+
+
+def test_the_text_shows_losses_loudly_and_counts():
+    lines = render(PLAN).splitlines()
+    assert lines[0] == "-/+ sandbox web: replace (template changed)"
+    assert lines[1] == "      template: (none) -> b (replace: r)"
+    assert "THE DISK IS LOST" in lines[2]
+    assert lines[-1] == "Plan: 1 to update, 1 to replace."
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1 << 30, "1GiB"),
+        (1536 << 20, "1536MiB"),
+        (1 << 40, "1TiB"),
+        (1024, "1KiB"),
+        (1, "1B"),
+        (1025, "1025B"),
+        (0, "0B"),
+    ],
+)
+def test_sizes_are_written_as_in_the_file(count, text):
+    assert size(count) == text

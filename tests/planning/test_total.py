@@ -1,0 +1,150 @@
+"""Whatever is wanted and whatever is there: a plan comes out, the same each time, and in order."""
+
+from itertools import pairwise
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, ImageSpec, Resources, Workspace
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, PlanOptions, StopSandbox, UpdateRecord
+from sandboxfile.names import SandboxId
+from sandboxfile.planning import observation_fingerprint, plan, plan_verb
+from sandboxfile.planning.render import render, to_json
+
+NAMES = ("a", "b", "c")
+GIB = 1 << 30
+few = st.sampled_from
+workspaces = st.lists(
+    st.builds(Workspace, few(["/x", "/y"]), few(["/x", "/y", "/z"]), few(["ro", "rw"])),
+    unique_by=lambda item: item.target,
+    max_size=3,
+).map(tuple)
+commands = st.builds(Command, few([("run",), ("serve", "-v")]))
+resources = st.builds(Resources, few([1, 2]), few([GIB, 2 * GIB]), few([4 * GIB, 8 * GIB]))
+mains = st.builds(MainProcess, few(["none", "running", "waiting", "exited"]), few([None, 0, 1]))
+
+
+def specs(name):
+    return st.builds(
+        DesiredSandbox,
+        st.just(SandboxId("shop", name)),
+        few(["shell", "dev"]),
+        few([ImageSpec("debian:trixie", (), "1" * 64), ImageSpec("debian:trixie", ("git",), "2" * 64)]),
+        few(["agent", "root"]),
+        workspaces,
+        few([(), (("A", "1"),)]),
+        resources,
+        st.lists(commands, max_size=2).map(tuple),
+        st.none() | commands,
+        few(["no", "on-failure", "always"]),
+        st.booleans(),
+    )
+
+
+def machines(status):
+    return st.builds(
+        Machine,
+        st.just(status),
+        few([1, 2]),
+        few([GIB, 2 * GIB]),
+        few([4 * GIB, 8 * GIB]),
+        workspaces,
+        mains,
+        few(["tcg", "kvm"]),
+        st.just("b"),
+        st.text("0123456789", max_size=3),
+    )
+
+
+@st.composite
+def found(draw, name):
+    applied = draw(st.none() | st.builds(Applied, specs(name), few(["/p/f", "/q/f"]), st.just("t"), st.integers(0, 2)))
+    status = draw(few(["starting", "running", "paused", "stopping", "stopped", "unresponsive"]))
+    machine = None if status in ("stopped", "unresponsive") else draw(machines(status))
+    problem = None if applied else "torn"
+    present, outdated = draw(st.booleans()), draw(st.booleans())
+    return ObservedSandbox(SandboxId("shop", name), status, applied, machine, present, problem, outdated)
+
+
+def some(make):
+    """For each name, perhaps one."""
+    return st.tuples(*(st.none() | make(name) for name in NAMES)).map(lambda all: tuple(one for one in all if one))
+
+
+worlds = st.builds(
+    ObservedState,
+    st.just("shop"),
+    some(found),
+    few([frozenset(), frozenset(["1" * 64]), frozenset(["1" * 64, "2" * 64])]),
+    st.booleans(),
+    few([frozenset(), frozenset(["/q/f"])]),
+)
+files = st.builds(DesiredState, st.just("shop"), st.just("/p/f"), some(specs))
+options = st.builds(
+    PlanOptions,
+    few(["up", "down"]),
+    few([(), (), ("a",), ("b", "z")]),
+    st.booleans(),
+    st.booleans(),
+)
+verbs = st.tuples(few(["start", "stop", "restart", "remove"]), st.sets(few(NAMES)), st.booleans())
+
+
+def subject(step):
+    """The sandbox that a step is about."""
+    operation = step.operation
+    return operation.spec.id if isinstance(operation, CreateSandbox | UpdateRecord) else getattr(operation, "id", None)
+
+
+def check(made, observed):
+    """What is so of every plan."""
+    keys = [step.key for step in made.steps]
+    assert len(set(keys)) == len(keys)
+    for index, step in enumerate(made.steps):
+        assert step.reason
+        assert set(step.needs) <= set(keys[:index])
+    assert not (made.diagnostics and made.steps)
+    if made.steps:
+        assert made.changes
+    assert {change.subject for change in made.changes if change.action not in ("build", "create")} <= {
+        f"sandbox {sandbox.id.name}" for sandbox in observed.sandboxes
+    }
+    lost = {change.subject for change in made.changes if change.loses_disk}
+    for step in made.steps:
+        if isinstance(step.operation, DeleteSandbox):
+            assert f"sandbox {step.operation.id.name}" in lost
+    for name in NAMES:  # one after the other within a sandbox
+        for before, after in pairwise(step for step in made.steps if subject(step) == SandboxId("shop", name)):
+            assert before.key in after.needs
+    assert render(made).endswith((".", "lost."))
+    assert to_json(made)["version"] == 1
+
+
+@settings(max_examples=150, deadline=None)
+@given(files, worlds, options)
+def test_every_file_in_every_world_has_a_plan(desired, observed, chosen):
+    made = plan(desired, observed, chosen)
+    check(made, observed)
+    assert plan(desired, observed, chosen) == made
+    assert made.observation == observation_fingerprint(observed)
+    allowed = {sandbox.id for sandbox in observed.sandboxes if not (sandbox.applied and sandbox.applied.spec.protect)}
+    for step in made.steps:
+        if isinstance(step.operation, DeleteSandbox):
+            assert chosen.allow_destroy or step.operation.id in allowed
+        if isinstance(step.operation, CreateSandbox | UpdateRecord):
+            assert step.operation.spec in desired.sandboxes
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds, verbs)
+def test_every_verb_in_every_world_has_a_plan(observed, asked):
+    verb, names, allow_destroy = asked
+    ids = {SandboxId("shop", name) for name in names}
+    made = plan_verb(verb, observed, ids, allow_destroy)
+    check(made, observed)
+    assert plan_verb(verb, observed, sorted(ids), allow_destroy) == made
+    touched = {getattr(step.operation, "id", None) for step in made.steps} - {None}
+    assert touched <= ids
+    if verb == "stop":
+        assert all(isinstance(step.operation, StopSandbox) for step in made.steps)

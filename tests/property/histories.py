@@ -1,0 +1,132 @@
+"""Random lives of a project: files, edits, commands, and what befalls them. Small pools, so that things meet."""
+
+import functools
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.names import SandboxId
+
+from .attempt import Strike
+
+PROJECT = "shop"
+NAMES = ("api", "db", "web")
+GIB = 1 << 30
+_IMAGES = (ImageSpec("debian:trixie", (), "a" * 64), ImageSpec("debian:bookworm", ("git",), "b" * 64))
+_COMMANDS = tuple(Command((word,)) for word in ("fetch", "build", "seed"))
+_WORKSPACES = tuple(
+    Workspace(source, target, mode)  # type: ignore[arg-type]
+    for source, target, mode in (
+        ("/p/src", "/src", "rw"),
+        ("/p/src", "/src", "ro"),
+        ("/p/lib", "/lib", "rw"),
+        ("/p/doc", "/src/doc", "ro"),
+    )
+)
+_POOLS: dict[str, tuple[Any, ...]] = {
+    "image": _IMAGES,
+    "template": ("shell", "dev"),
+    "user": ("agent", "root"),
+    "workspaces": ((), _WORKSPACES[:1], _WORKSPACES[1:3], _WORKSPACES[2:], (_WORKSPACES[2], _WORKSPACES[0])),
+    "env": ((), (("A", "1"),), (("A", "2"), ("B", "1"))),
+    "resources": tuple(Resources(c, m * GIB, d * GIB) for c, m, d in ((1, 1, 4), (2, 1, 4), (1, 2, 8), (1, 1, 16))),
+    "setup": ((), _COMMANDS[:1], _COMMANDS, (_COMMANDS[0], _COMMANDS[2]), (_COMMANDS[2], _COMMANDS[1])),
+    "command": (None, Command(("serve",)), Command(("work",))),
+    "restart": ("no", "always"),
+    "protect": (False, False, False, True),
+}
+_EDITED = (*_POOLS, *("workspaces",) * 4, "env", "resources", "setup")
+# Weighted by repetition: the client's own end, failures, and other applies are what recovery is about.
+KINDS = (
+    *("kill client",) * 4, *("cancel client",) * 2, *("fail",) * 3, *("other apply",) * 4, *("kill",) * 2,
+    *("unplug",) * 3, *("pause",) * 2, "resume", "hang", "stop", "delete disk", "spoil record", "exit main", "outdate",
+    "die in setup", "fail in setup", "lose cache",
+)  # fmt: skip
+ACTIONS = (*("up",) * 14, "down", "start", "stop", "restart", "remove", "move file")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """`field` `*` adds or removes the whole sandbox."""
+
+    name: str
+    field: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Round:
+    """Edit the file, then run a command, struck at some points. `patience` is its lock timeout in seconds."""
+
+    edits: tuple[Edit, ...] = ()
+    action: str = "up"
+    only: tuple[str, ...] = ()
+    remove_orphans: bool = False
+    allow_destroy: bool = False
+    parallel: int = 4
+    patience: float = 60.0
+    pause: float = 0.0
+    strikes: tuple[Strike, ...] = ()
+
+
+@dataclass(frozen=True)
+class History:
+    """`seed` decides how long things last."""
+
+    seed: int
+    file: tuple[DesiredSandbox, ...]
+    rounds: tuple[Round, ...]
+
+
+def sandbox(name: str, **fields: Any) -> DesiredSandbox:
+    """A sandbox of the project, with what is said of it."""
+    return replace(
+        DesiredSandbox(SandboxId(PROJECT, name), "shell", _IMAGES[0], resources=_POOLS["resources"][0]), **fields
+    )
+
+
+def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[DesiredSandbox, ...]:
+    """The file after some edits."""
+    specs = {spec.id.name: spec for spec in file}
+    for edit in edits:
+        if edit.field == "*":
+            if edit.name in specs:
+                del specs[edit.name]
+            else:
+                specs[edit.name] = edit.value
+        elif edit.name in specs:
+            specs[edit.name] = replace(specs[edit.name], **{edit.field: edit.value})
+    return tuple(specs[name] for name in sorted(specs))
+
+
+@functools.cache
+def histories() -> st.SearchStrategy[History]:
+    """Whole lives."""
+    names = st.sampled_from(NAMES)
+    specs = st.fixed_dictionaries({field: st.sampled_from(pool) for field, pool in _POOLS.items()})
+    values = st.sampled_from([(field, value) for field in _EDITED for value in _POOLS[field]])
+    change = st.builds(lambda name, drawn: Edit(name, *drawn), names, values)
+    whole = st.builds(lambda name, fields: Edit(name, "*", sandbox(name, **fields)), names, specs)
+    edits = st.lists(st.one_of(change, change, change, change, whole), max_size=4)
+    points = st.one_of(st.integers(1, 12), st.integers(1, 80))
+    strikes = st.lists(st.builds(Strike, points, st.sampled_from(KINDS), st.integers(0, 5)), max_size=4)
+    rounds = st.builds(
+        Round,
+        edits=edits.map(tuple),
+        action=st.sampled_from(ACTIONS),
+        only=st.sampled_from(((),) * 5 + (("api",), ("db", "web"))),
+        remove_orphans=st.booleans(),
+        allow_destroy=st.sampled_from((False, False, False, True)),
+        parallel=st.sampled_from((4, 1)),
+        patience=st.sampled_from((60.0, 0.0)),
+        pause=st.sampled_from((0.0, 0.0, 0.3, 50.0)),
+        strikes=strikes.map(tuple),
+    )
+    files = st.builds(
+        lambda chosen, drawn: tuple(sandbox(name, **drawn[name]) for name in chosen),
+        st.sampled_from((NAMES, NAMES[:2], NAMES[1:], NAMES[:1])),
+        st.fixed_dictionaries({name: specs for name in NAMES}),
+    )
+    return st.builds(History, st.integers(0, 1 << 16), files, st.lists(rounds, min_size=1, max_size=8).map(tuple))

@@ -1,0 +1,452 @@
+"""Lives a history on the fake host, through the real pipeline, and checks what must hold at every moment and at the end."""
+
+import tempfile
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from sandboxfile import pipeline
+from sandboxfile.apply import executor
+from sandboxfile.apply.journal import interrupted_steps
+from sandboxfile.errors import SandboxfileError, StaleError
+from sandboxfile.host.layout import Layout
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState
+from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepSkipped, StepStarted
+from sandboxfile.model.observed import Applied
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.names import SandboxId
+
+from .attempt import ATTEMPT, Attempt, Strike
+from .fake_host import Box, Disk, FakeHost, Supervisor, beneath_the_real_thing
+from .histories import PROJECT, History, Round, edited
+
+_ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
+_GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
+_SETTLED = 3000.0  # seconds after which nothing that was begun is still going on
+_FILES = ("/p/sandbox.yaml", "/q/sandbox.yaml")
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What the user asked for with a plan: the measure of what it may destroy."""
+
+    desired: DesiredState
+    deletes_any: bool
+    allow_destroy: bool
+    only: tuple[str, ...] = ()
+
+
+INTENT: ContextVar[Intent | None] = ContextVar("intent", default=None)
+PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
+
+
+class Broken(AssertionError):
+    """Something happened that must not."""
+
+
+def live(history: History) -> None:
+    """Live it through. Raises Broken."""
+    with tempfile.TemporaryDirectory(dir=_memory(), prefix="sbx-") as root:
+        try:
+            trio.run(_live, history, Path(root), clock=trio.testing.MockClock(autojump_threshold=0))
+        except ExceptionGroup as several:
+            raise _first(several) from several
+
+
+def _first(failure: Exception) -> Exception:
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _memory() -> str | None:
+    """Where files cost no disk writes: the journal is a real one, synced at each line."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+async def _live(history: History, root: Path) -> None:
+    layout = Layout(root / "state", root / "cache", root / "run")
+    with trio.move_on_after(1e7) as ample:
+        async with trio.open_nursery() as nursery:
+            host = FakeHost(layout, nursery, history.seed)
+            with beneath_the_real_thing(host):
+                life = Life(history, host)
+                with life.watching():
+                    for round in history.rounds:
+                        await life.go_on(round)
+                    await life.end()
+            nursery.cancel_scope.cancel()
+    if ample.cancelled_caught:
+        raise Broken("it hangs")
+
+
+class Life:
+    """A project and its user."""
+
+    def __init__(self, history: History, host: FakeHost) -> None:
+        self.host, self.layout = host, host.layout
+        self.source = _FILES[0]
+        self.host.files.add(self.source)
+        self.file = self.earlier = history.file
+        self.executing = 0
+        self.others = 0
+        self.open: dict[str, None] = {}
+        self.records: dict[SandboxId, Applied | None] = {}
+        host.may_delete = self._may_delete
+        host.other_apply = self._other_apply
+
+    @property
+    def desired(self) -> DesiredState:
+        return DesiredState(PROJECT, self.source, self.file)
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    async def go_on(self, round: Round) -> None:
+        """One round of a history."""
+        await trio.sleep(round.pause)
+        self.earlier, self.file = self.file, edited(self.file, round.edits)
+        if round.action == "move file":
+            self.host.files.discard(self.source)
+            self.source = _FILES[1 - _FILES.index(self.source)]
+            self.host.files.add(self.source)
+        names = {spec.id.name for spec in self.file}
+        round = replace(round, only=tuple(name for name in round.only if name in names))
+        await self._attempt(self._maker(round), self._intent(round), round)
+        if not round.strikes:
+            self._must_hold()
+
+    def _maker(self, round: Round) -> Callable[[], Awaitable[list[Plan]]]:
+        if round.action in ("start", "stop", "restart", "remove"):
+            verb: Any = round.action
+            ids = [SandboxId(PROJECT, name) for name in round.only] or sorted(self.host.boxes)
+            return lambda: pipeline.make_verb_plans(verb, ids, self.layout, allow_destroy=round.allow_destroy)
+        options = PlanOptions(
+            "down" if round.action == "down" else "up", round.only, round.remove_orphans, round.allow_destroy
+        )
+        desired = self.desired
+
+        async def make() -> list[Plan]:
+            return [await pipeline.make_plan(desired, self.layout, options)]
+
+        return make
+
+    def _intent(self, round: Round) -> Intent:
+        deletes_any = round.action in ("down", "remove") or round.remove_orphans
+        return Intent(self.desired, deletes_any, round.allow_destroy, round.only)
+
+    async def _attempt(self, make: Callable[[], Awaitable[list[Plan]]], intent: Intent, round: Round) -> Outcome | None:
+        """As the command line does it with --yes. None when it was refused, struck down or overtaken."""
+        attempt = Attempt(round.strikes, self.layout.journal(PROJECT))
+        tokens = ATTEMPT.set(attempt), INTENT.set(intent)
+        open_at_kill: list[tuple[str, ...]] = []
+        attempt.at_kill = lambda: open_at_kill.append(tuple(self.open)) if self.executing == 1 else None
+        outcome = None
+        try:
+            with attempt.scope, trio.move_on_after(_GIVES_UP):
+                outcome = await self._plan_and_apply(make, round)
+        except SandboxfileError:
+            outcome = None
+        finally:
+            ATTEMPT.reset(tokens[0])
+            INTENT.reset(tokens[1])
+        attempt.leave_as_killed()
+        if open_at_kill and open_at_kill[0] and not self.executing and not self.others:
+            told = interrupted_steps(self.layout.journal(PROJECT))
+            self._check(told == open_at_kill[0], f"the journal says {told}, killed at {open_at_kill[0]}")
+        if outcome is not None and attempt.failures:
+            pass  # a failure may have struck an observation, or a poll that is repeated
+        return outcome
+
+    async def _plan_and_apply(self, make: Callable[[], Awaitable[list[Plan]]], round: Round) -> Outcome | None:
+        for attempt in range(_ATTEMPTS):
+            plans = await make()
+            if any(plan.diagnostics for plan in plans):
+                self._check(not any(plan.steps for plan in plans if plan.diagnostics), "a refused plan has steps")
+                return None
+            outcome = None
+            try:
+                for plan in plans:
+                    outcome = await pipeline.apply_plan(
+                        plan, self.layout, lambda _: None, lock_timeout=round.patience, parallel=round.parallel
+                    )
+                return outcome or Outcome((), (), ())
+            except StaleError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _other_apply(self, which: int) -> None:
+        """Another user of the same project, with this file, an earlier one, or one that protects everything."""
+        desired = self.desired
+        if which % 3 == 1:
+            desired = replace(desired, sandboxes=self.earlier)
+        if which % 3 == 2:
+            desired = replace(desired, sandboxes=tuple(replace(spec, protect=True) for spec in self.file))
+        round = Round(patience=300.0 if which < 3 else 0.0)
+        intent = Intent(desired, deletes_any=False, allow_destroy=False)
+
+        async def make() -> list[Plan]:
+            return [await pipeline.make_plan(desired, self.layout, PlanOptions())]
+
+        async def other() -> None:
+            ATTEMPT.set(None)
+            INTENT.set(intent)
+            PLAN.set(None)
+            self.others += 1
+            try:
+                with trio.move_on_after(_GIVES_UP):
+                    await self._plan_and_apply(make, round)
+            except SandboxfileError:
+                pass
+            finally:
+                self.others -= 1
+
+        self.host.nursery.start_soon(other)
+
+    # --- what must hold at every moment --------------------------------------------------------------------------
+
+    def _check(self, holds: bool, otherwise: str) -> None:
+        if not holds:
+            self.host.violations.append(otherwise)
+
+    def _must_hold(self) -> None:
+        if self.host.violations:
+            raise Broken("; ".join(self.host.violations))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look on at every execution."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pipeline, "execute", self._execute)
+            yield
+
+    async def _execute(self, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
+        watch = Watch(plan, parallel, self._check)
+        self.executing += 1
+        self.open = watch.open
+        self._check(self.executing == 1, "two applies of one project at once")
+        token = PLAN.set(plan)
+        self.records = {id: box.record for id, box in self.host.boxes.items()}
+
+        def note(event: Event) -> None:
+            watch.see(event)
+            emit(event)
+
+        try:
+            outcome = await executor.execute(plan, drivers, note, parallel=parallel)
+        finally:
+            self.executing -= 1
+            PLAN.reset(token)
+        watch.agree(outcome)
+        return outcome
+
+    def _may_delete(self, id: SandboxId) -> str | None:
+        """What is wrong with deleting this one now, if anything is."""
+        plan, intent = PLAN.get(), INTENT.get()
+        if plan is None or intent is None:
+            return f"{id} is deleted outside of any plan"
+        if not any(change.loses_disk and change.subject == f"sandbox {id.name}" for change in plan.changes):
+            return f"the disk of {id} is lost, and the plan did not say so"
+        wanted = {spec.id: spec for spec in intent.desired.sandboxes}
+        if intent.only and id.name not in intent.only:
+            return f"{id} is deleted, and only {intent.only} were asked for"
+        if id not in wanted and not intent.deletes_any:
+            return f"the orphan {id} is deleted unasked"
+        record = self.records.get(id)  # as it was when the plan was found to be fresh
+        protected = record is None or record.spec.protect
+        if protected and not intent.allow_destroy:
+            return f"the protected {id} is deleted"
+        return None
+
+    # --- what must hold in the end -------------------------------------------------------------------------------
+
+    async def end(self) -> None:
+        """No more strikes: the next apply makes it as the file says, and a second one finds nothing to do."""
+        await trio.sleep(_SETTLED)
+        self.host.armed.clear()
+        self._must_hold()
+        if self.others or self.executing:
+            raise Broken("an apply hangs")
+        round = Round()
+        while True:
+            (plan,) = await self._maker(round)()
+            expected = set(self._expected_refusals(round.allow_destroy))
+            if expected != {diagnostic.summary for diagnostic in plan.diagnostics}:
+                raise Broken(f"refused: {plan.diagnostics}; to be expected: {expected}")
+            if not plan.diagnostics:
+                break
+            round = await self._give_in(expected, round)
+        before = {id: (box.supervisor, box.disk) for id, box in self.host.boxes.items()}
+        outcome = await self._attempt(self._maker(round), self._intent(round), round)
+        self._must_hold()
+        if outcome is None or not outcome.ok:
+            raise Broken(f"the apply fails: {outcome}, plan {plan}")
+        self._no_more_than_planned(plan, before)
+        self._as_the_file_says()
+        await self._nothing_left_to_do()
+        await self._take_down()
+
+    def _expected_refusals(self, allow_destroy: bool) -> Iterator[str]:
+        """What a person would refuse, from what is there."""
+        records = {id: box.record for id, box in self.host.boxes.items()}
+        if any(r is not None and r.source != self.source and r.source in self.host.files for r in records.values()):
+            yield "Project name in use"
+        for spec in self.file:
+            if spec.id not in records:
+                continue
+            record = records[spec.id]
+            if record is None:
+                yield "Unreadable sandbox"
+            elif record.spec.image.digest != spec.image.digest or self.host.boxes[spec.id].disk is None:
+                if (record.spec.protect or spec.protect) and not allow_destroy:
+                    yield "Protected sandbox"
+            elif spec.resources.disk < record.spec.resources.disk:
+                yield "Disk cannot shrink"
+
+    async def _give_in(self, refusals: set[str], round: Round) -> Round:
+        """Do what the refusals' hints say."""
+        if "Unreadable sandbox" in refusals:
+            names = tuple(id.name for id, box in self.host.boxes.items() if box.record is None)
+            remove = Round(action="remove", only=names, allow_destroy=True)
+            await self._attempt(self._maker(remove), self._intent(remove), remove)
+        if "Disk cannot shrink" in refusals:
+            self.file = tuple(self._not_smaller(spec) for spec in self.file)
+        return replace(round, allow_destroy=round.allow_destroy or "Protected sandbox" in refusals)
+
+    def _not_smaller(self, spec: DesiredSandbox) -> DesiredSandbox:
+        box = self.host.boxes.get(spec.id)
+        there = box.record.spec.resources.disk if box and box.record else 0
+        return replace(spec, resources=replace(spec.resources, disk=max(there, spec.resources.disk)))
+
+    def _no_more_than_planned(self, plan: Plan, before: dict[SandboxId, tuple[Supervisor | None, Disk | None]]) -> None:
+        """What is live does not restart, and what the plan does not name is not touched."""
+        actions = {change.subject: change.action for change in plan.changes}
+        for id, (supervisor, disk) in before.items():
+            action = actions.get(f"sandbox {id.name}")
+            box = self.host.boxes.get(id)
+            if action not in ("replace", "delete") and (box is None or box.disk is not disk):
+                raise Broken(f"the disk of {id} is gone: {action}")
+            if action in (None, "update", "resume") and (box is None or box.supervisor is not supervisor):
+                raise Broken(f"{id} was restarted: {action}")
+
+    def _as_the_file_says(self) -> None:
+        for spec in self.file:
+            box = self.host.boxes.get(spec.id)
+            if box is None:
+                raise Broken(f"{spec.id} does not exist")
+            for what, wanted, there in differences(spec, self.source, box):
+                if wanted != there:
+                    raise Broken(f"{spec.id}: {what} is {there}, not {wanted}")
+            if problem := setup_problem(box):
+                raise Broken(f"{spec.id}: {problem}")
+
+    async def _nothing_left_to_do(self) -> None:
+        changes = self.host.changes
+        plan = await pipeline.make_plan(self.desired, self.layout, PlanOptions())
+        if plan.steps or plan.changes or plan.diagnostics:
+            raise Broken(f"a second plan is not empty: {plan.changes} {plan.diagnostics}")
+        if self.host.changes != changes:
+            raise Broken("planning changed something")
+        wanted = {spec.id for spec in self.file}
+        if set(plan.orphans) != self.host.boxes.keys() - wanted:
+            raise Broken(f"orphans: {plan.orphans}")
+        if interrupted_steps(self.layout.journal(PROJECT)) is not None:
+            raise Broken("a journal is left")
+
+    async def _take_down(self) -> None:
+        """And all of it goes away again."""
+        down = Round(action="down", allow_destroy=True)
+        outcome = await self._attempt(self._maker(down), self._intent(down), down)
+        self._must_hold()
+        if outcome is None or not outcome.ok or self.host.boxes or self.host.half_made:
+            raise Broken(f"something is left after down: {outcome} {self.host.boxes}")
+
+
+class Watch:
+    """What an executor may do with one plan."""
+
+    def __init__(self, plan: Plan, parallel: int, check: Callable[[bool, str], None]) -> None:
+        self._needs = {step.key: step.needs for step in plan.steps}
+        self._parallel, self._check = parallel, check
+        self.open: dict[str, None] = {}
+        self.ends: dict[str, str] = {}
+        check(len(self._needs) == len(plan.steps), "keys of steps are not unique")
+
+    def see(self, event: Event) -> None:
+        match event:
+            case StepStarted(key):
+                self._check(key not in self.open and key not in self.ends, f"{key} starts twice")
+                early = [need for need in self._needs[key] if self.ends.get(need) != "done"]
+                self._check(not early, f"{key} starts before {early}")
+                self.open[key] = None
+                self._check(len(self.open) <= self._parallel, "more steps at once than allowed")
+            case StepFinished(key):
+                self._end(key, "done")
+            case StepFailed(key):
+                self._end(key, "failed")
+            case StepSkipped(key):
+                self.ends[key] = "skipped"
+
+    def _end(self, key: str, how: str) -> None:
+        self._check(key in self.open, f"{key} ends and never began")
+        self.open.pop(key, None)
+        self.ends[key] = how
+
+    def agree(self, outcome: Outcome) -> None:
+        """The outcome is what was seen, for every step."""
+        told = {
+            **dict.fromkeys(outcome.done, "done"),
+            **dict.fromkeys((key for key, _ in outcome.failed), "failed"),
+            **dict.fromkeys(outcome.skipped, "skipped"),
+        }
+        self._check(told == self.ends and told.keys() == self._needs.keys(), "the outcome is not what happened")
+
+
+def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[str, Any, Any]]:
+    """What is compared, as wanted and as it is."""
+    record, supervisor, disk = box.record, box.supervisor, box.disk
+    if record is None or supervisor is None or disk is None:
+        yield "whole and running", True, (record is not None, supervisor is not None, disk is not None)
+        return
+    yield "record", spec, record.spec
+    yield "source", source, record.source
+    yield "health", ("running", False, False), (supervisor.health, supervisor.paused, supervisor.hanging)
+    yield "outdated", False, supervisor.outdated
+    yield "image", spec.image.digest, disk.image
+    yield "size", (spec.resources.cpus, spec.resources.memory), (supervisor.cpus, supervisor.memory)
+    yield "disk is large enough", True, disk.size >= spec.resources.disk
+    yield "workspaces", {workspace.target: workspace for workspace in spec.workspaces}, supervisor.devices
+    for name in ("env", "user", "restart", "command"):
+        yield f"the supervisor's {name}", getattr(spec, name), getattr(supervisor.spec, name)
+    if spec.command is not None:
+        ended_for_good = supervisor.main == "exited" and spec.restart == "no"
+        yield "main process", "running", "running" if ended_for_good else supervisor.main
+
+
+def setup_problem(box: Box) -> str | None:
+    """Every setup command ran, in order, once; more often only where one was cut off or the list was edited."""
+    assert box.disk is not None
+    assert box.record is not None
+    disk = box.disk
+    if disk.finished is None:
+        return f"setup is not finished: {disk.runs}"
+    if not disk.disturbed and disk.runs != [(command, True) for command in disk.setup]:
+        return f"setup {disk.setup} ran as {disk.runs}"
+    if not is_subsequence(disk.finished, [command for command, ended in disk.runs if ended]):
+        return f"setup {disk.finished} ran as {disk.runs}"
+    return None
+
+
+def is_subsequence(part: tuple[Command, ...], whole: list[Command]) -> bool:
+    rest = iter(whole)
+    return all(item in rest for item in part)
+
+
+__all__ = ["Broken", "Strike", "live"]

@@ -1,0 +1,34 @@
+"""Deliberate mistakes: a piece of a function's source text replaced, for as long as a block runs."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """`old` must occur once in the source of `function`, so that a mistake that can no longer be made is noticed."""
+
+    name: str
+    function: Callable[..., Any]
+    old: str
+    new: str
+
+
+@contextmanager
+def mutated(mutation: Mutation) -> Iterator[None]:
+    """The function is wrong. Its code object is exchanged, so that whoever has imported it is served too."""
+    function: Any = mutation.function
+    source = textwrap.dedent(inspect.getsource(function))
+    assert source.count(mutation.old) == 1, f"{mutation.name}: {function.__qualname__} is written otherwise now"
+    names: dict[str, Any] = {}
+    exec(compile(source.replace(mutation.old, mutation.new), "<mutant>", "exec"), function.__globals__, names)
+    original = function.__code__
+    function.__code__ = names[function.__name__].__code__
+    try:
+        yield
+    finally:
+        function.__code__ = original

@@ -1,0 +1,99 @@
+"""Whatever is edited, killed, paused, deleted or overtaken: the next apply converges, and nothing protected is lost.
+
+A history is a random file, random edits and commands, struck by crashes and interference at random places, lived
+through the real planner, executor, journal, project lock, drivers and `machines` on a host that behaves (fake_host.py),
+in virtual time. Afterwards one undisturbed apply must make everything as the file says, and a second plan be empty.
+That the property can fail is shown by deliberate mistakes, each of which it must find.
+
+SBX_HISTORIES=5000 lives as many, other ones each time; without it they are the same in every run.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from sandboxfile import pipeline
+from sandboxfile.apply import drivers, executor, journal, machines
+from sandboxfile.planning import changes, project, sandbox, snapshot, verbs
+
+from .fake_host import FakeHost
+from .histories import History, histories
+from .living import Broken, live
+from .mutation import Mutation, mutated
+
+HISTORIES = int(os.environ.get("SBX_HISTORIES", "0"))
+COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+@settings(COMMON, max_examples=HISTORIES or 300, derandomize=not HISTORIES, print_blob=True)
+@given(histories())
+def test_the_next_apply_converges_and_nothing_protected_is_lost(history: History) -> None:
+    live(history)
+
+
+@settings(COMMON, max_examples=1500, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+@given(histories())
+def search(history: History) -> None:
+    live(history)
+
+
+_UPDATE = """\
+    if is_locked(paths.lock):
+        await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+"""
+_RECORD = """\
+    applied = read_record(paths)
+    done = setup_done(applied, spec)
+    write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
+"""
+
+MUTATIONS = [
+    # the planner
+    Mutation("needs dropped", sandbox.Part.do, "(self.steps[-1].key,) if self.steps else ()", "()"),
+    Mutation("shared needs dropped", project.assemble, "if key in known)", "if key in known and ' ' not in key[:6])"),
+    Mutation("protect ignored", sandbox.guard, "if protected and not allow_destroy", "if False"),
+    Mutation("recorded protection ignored", sandbox.guard, "protected = protected or", "protected = protected and"),
+    Mutation("a lost disk not said", project.removal, ", loses_disk=True", ""),
+    Mutation("a replaced disk not said", sandbox.converge, ", loses_disk=True", ""),
+    Mutation("orphans removed unasked", project.plan, "if options.remove_orphans:", "if True:"),
+    Mutation("orphans not reported", project._orphans, "if sandbox.id not in wanted", "if False"),
+    Mutation("a shrinking disk accepted", sandbox.converge, "spec.resources.disk < found", "0 > found"),
+    Mutation("the record believed, not the machine", changes.attached, "machine.workspaces", "applied.spec.workspaces"),
+    Mutation("detaching forgotten", sandbox._change_workspaces, "sorted(there.keys() - wanted.keys())", "()"),
+    Mutation("a paused machine left so", sandbox._change_live, 'if found.status == "paused"', "if False"),
+    Mutation("an unresponsive one left so", sandbox._restart_cause, '"unresponsive"', '"never"'),
+    Mutation("an outdated one left so", sandbox._restart_cause, "if found.outdated else None", "if False else None"),
+    Mutation("unfinished setup forgotten", sandbox._update, "setup_done(applied, spec) < len(spec.setup)", "False"),
+    Mutation("a main process forgotten", sandbox._finish, "main and spec.command is not None", "False"),
+    Mutation("a stopped one's disk not grown", sandbox._change_stopped, "if spec.resources.disk >", "if 0 >"),
+    Mutation("a running one's disk not grown", sandbox._change_live, "wanted > min(", "0 > min("),
+    Mutation("the record not updated", sandbox._update, "applied.spec != spec or", "False and"),
+    Mutation("a deleted disk overlooked", sandbox._replace_cause, "if not found.disk_present", "if False"),
+    Mutation("`rm` of what is protected", verbs._part, "allow_destroy, ", "True, "),
+    Mutation("names not respected", project.plan, "if not options.only or spec.id.name in options.only]", "]"),
+    Mutation("volatile facts not left out", snapshot._steady, 'main=main, started_at=""', 'started_at=""'),
+    # the executor and the journal
+    Mutation("a failed step releases its dependents", executor._Walk.step, "if failed:", "if False:"),
+    Mutation("needs not waited for", executor._Walk.step, "await self._ended[need].wait()", "pass"),
+    Mutation("the stale check removed", executor.execute, "if observation_fingerprint(observed) !=", "if '' =="),
+    Mutation("more at once than allowed", executor._Walk.step, "async with self._turns:", "if True:"),
+    Mutation("a failure forgotten", executor._Walk._run, "self.failed[step.key] = exc", "pass"),
+    Mutation("begun steps not noted", journal.Journal.note, 'self._write({"begin": key})', "pass"),
+    Mutation("the journal left", journal.Journal.__exit__, "self._path.unlink(missing_ok=True)", "pass"),
+    # the apply and its drivers
+    Mutation("the project's lock not held", pipeline.apply_plan, "async with hold_lock(", "async with _unheld("),
+    Mutation("record first", drivers.HostDrivers._update_record, _UPDATE + _RECORD, _RECORD + _UPDATE),
+    Mutation("setup begun anew", drivers.HostDrivers._ask, ".setup_done\n", ".setup_done * 0\n"),
+    Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
+    Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
+    Mutation("readiness not waited for", machines.start, "await request(", "str("),
+    Mutation("done setup not recorded", FakeHost._run_setup, "self._record_setup_done(box, index + 1)", "pass"),
+    Mutation("records not written", FakeHost.write_record, "old, box.record = box.record, applied", "old = box.record"),
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
+    with mutated(mutation), pytest.raises(Broken):
+        search()

@@ -1,0 +1,270 @@
+"""The whole road without a machine: what each stage hands on, who may apply, and what a killed apply leaves."""
+
+import os
+from contextlib import asynccontextmanager
+from functools import partial
+
+import anyio
+import pytest
+
+from sandboxfile import pipeline
+from sandboxfile.apply import machines, storage
+from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
+from sandboxfile.images import cache
+from sandboxfile.images.platform import platform_digest
+from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
+from sandboxfile.model.observed import Applied
+from sandboxfile.model.plan import PlanOptions
+from sandboxfile.names import SandboxId
+
+FILE = """\
+name: shop
+sandboxes:
+  api: {protect: true}
+  web: {workspaces: [.], env: {A: "1"}}
+"""
+WEB, API = SandboxId("shop", "web"), SandboxId("shop", "api")
+
+
+@pytest.fixture
+def layout(clean_home):
+    return Layout(clean_home / "state", clean_home / "cache", clean_home / "run")
+
+
+@pytest.fixture
+def file(clean_home):
+    path = clean_home / "project" / "sandbox.yaml"
+    path.parent.mkdir()
+    path.write_text(FILE)
+    return path
+
+
+def load(file, layout):
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is not None, loaded.diagnostics
+    return loaded.desired
+
+
+def plan(file, layout, **options):
+    return anyio.run(pipeline.make_plan, load(file, layout), layout, PlanOptions(**options))
+
+
+def apply(plan, layout, emit=lambda event: None, **options):
+    return anyio.run(partial(pipeline.apply_plan, plan, layout, emit, **options))
+
+
+@pytest.fixture
+def filled(layout, file):
+    """The images and the platform of the file are in the cache, as far as `plan` looks."""
+    ensure_directories(layout)
+
+    async def make(names, work):
+        for name in names:
+            (work / name).write_bytes(bytes(1 << 16))
+        return {"kernel": "6.1"}
+
+    async def fill():
+        digests = {spec.image.digest for spec in load(file, layout).sandboxes}
+        for digest in digests:
+            await cache.build(layout.images, digest, partial(make, ["rootfs.ext4"]), report=print)
+        names = ["vmlinux", "initrd.cpio", "tools.erofs"]
+        await cache.build(layout.platforms, platform_digest(), partial(make, names), report=print)
+
+    anyio.run(fill)
+    return layout
+
+
+def stopped(layout, file, *names):
+    """Sandboxes of the file that exist and do not run."""
+    for spec in load(file, layout).sandboxes:
+        if spec.id.name in names:
+            paths = layout.sandbox(spec.id)
+            paths.root.mkdir(parents=True)
+            write_record(paths, Applied(spec, str(file), "2026-01-01T00:00:00+00:00", 0))
+            paths.disk.touch()
+            paths.base.touch()
+
+
+# --- load --------------------------------------------------------------------------------------------------------
+
+
+def test_a_right_file_becomes_what_is_wanted(file, layout):
+    loaded = pipeline.load(file, layout)
+    assert loaded.diagnostics == ()
+    assert loaded.desired.project == "shop"
+    assert loaded.desired.source == str(file)
+    assert [spec.id for spec in loaded.desired.sandboxes] == [API, WEB]
+    assert loaded.desired.sandboxes[1].workspaces[0].source == str(file.parent)
+    assert loaded.sources == {str(file): FILE}
+
+
+def test_all_that_is_wrong_is_told_at_once_with_the_text_for_its_snippets(file, layout):
+    file.write_text("name: shop\nsandboxes:\n  web: {workspaces: [/nowhere], colour: red, resources: {cpus: many}}\n")
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is None
+    assert len(loaded.diagnostics) == 3
+    assert list(loaded.sources) == [str(file)]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: [", b""])
+def test_a_file_that_is_no_yaml_is_a_diagnostic(file, layout, content):
+    file.write_bytes(content)
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is None
+    assert loaded.diagnostics
+
+
+def test_a_file_that_cannot_be_read_is_an_error_of_the_world(file, layout):
+    with pytest.raises(NotFoundError):
+        pipeline.load(file.parent / "no.yaml", layout)
+    with pytest.raises(HostError):
+        pipeline.load(file.parent, layout)
+
+
+# --- plan --------------------------------------------------------------------------------------------------------
+
+
+def test_planning_writes_nothing(file, layout, clean_home):
+    made = plan(file, layout)
+    assert [change.subject for change in made.changes] == [
+        "platform",
+        "template shell",
+        "sandbox api",
+        "sandbox web",
+    ]
+    assert [path.name for path in clean_home.iterdir()] == ["project"]
+
+
+def test_the_same_world_gives_the_same_plan(file, filled):
+    stopped(filled, file, "web")
+    assert plan(file, filled) == plan(file, filled)
+
+
+def test_verbs_plan_each_project_by_itself(file, filled):
+    stopped(filled, file, "web", "api")
+    other = SandboxId("bank", "db")
+    ids = [WEB, other]
+    plans = anyio.run(pipeline.make_verb_plans, "start", ids, filled)
+    assert [made.project for made in plans] == ["bank", "shop"]
+    assert [step.key for step in plans[1].steps] == ["start web"]
+
+
+# --- apply -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_plan_says_is_done_and_told(file, filled, monkeypatch):
+    started = []
+
+    async def start(layout, id, report):
+        started.append(id)
+
+    monkeypatch.setattr(machines, "start", start)
+    events = []
+    outcome = apply(plan(file, filled), filled, events.append)
+    assert outcome.ok, outcome.failed
+    assert set(started) == {API, WEB}
+    assert read_record(filled.sandbox(WEB)).spec == load(file, filled).sandboxes[1]
+    keys = ["create api", "start api", "create web", "start web"]
+    assert {event.key for event in events if isinstance(event, StepFinished)} == set(keys)
+    assert not filled.journal("shop").exists()
+    assert not is_locked(filled.project_lock("shop"))
+
+
+def test_a_failed_step_is_in_the_outcome_and_leaves_no_journal(file, layout, monkeypatch):
+    ensure_directories(layout)
+    stopped(layout, file, "web")
+    monkeypatch.setattr(storage, "try_lock", lambda path: None)
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], layout)
+    events = []
+    outcome = apply(made, layout, events.append)
+    assert [key for key, _ in outcome.failed] == ["delete web"]
+    assert any(isinstance(event, StepFailed) for event in events)
+    assert not layout.journal("shop").exists()
+
+
+def test_a_plan_that_was_overtaken_is_refused_and_changes_nothing(file, filled):
+    stopped(filled, file, "web")
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
+    paths = filled.sandbox(WEB)
+    paths.disk.unlink()
+    with pytest.raises(StaleError):
+        apply(made, filled)
+    assert paths.root.exists()
+    assert not filled.journal("shop").exists()
+
+
+@asynccontextmanager
+async def another_apply(layout):
+    async with hold_lock(layout.project_lock("shop"), "apply a plan", 0):
+        yield
+
+
+def test_one_apply_at_a_time(file, filled):
+    stopped(filled, file, "web")
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
+
+    async def meanwhile(patience, seconds):
+        async with anyio.create_task_group() as group:
+
+            async def hold():
+                async with another_apply(filled):
+                    ready.set()
+                    await anyio.sleep(seconds)
+
+            ready = anyio.Event()
+            group.start_soon(hold)
+            await ready.wait()
+            try:
+                return await pipeline.apply_plan(made, filled, lambda event: None, lock_timeout=patience)
+            except BusyError as exc:
+                return exc
+            finally:
+                group.cancel_scope.cancel()
+
+    busy = anyio.run(meanwhile, 0, 30)
+    assert isinstance(busy, BusyError)
+    assert f"process {os.getpid()}" in str(busy)
+    assert filled.sandbox(WEB).root.exists()
+    assert anyio.run(meanwhile, 30, 0.3).ok
+    assert not filled.sandbox(WEB).root.exists()
+
+
+def test_the_next_apply_tells_what_a_killed_one_was_at_and_sweeps_what_it_left(file, filled):
+    stopped(filled, file, "web")
+    filled.journal("shop").write_text('{"v": 1, "plan": ["create api"]}\n{"v": 1, "begin": "create api"}\n{"v": 1, "en')
+    half_made = filled.sandboxes / "shop/.new-api"
+    half_deleted = filled.trash / "shop.old.0123"
+    for path in (half_made, half_deleted):
+        path.mkdir()
+        (path / "disk.qcow2").touch()
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
+    told = []
+    assert apply(made, filled, on_interrupted=told.append).ok
+    assert told == [("create api",)]
+    assert not half_made.exists()
+    assert not half_deleted.exists()
+    told.clear()
+    apply(anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)[0], filled, on_interrupted=told.append)
+    assert told == []
+
+
+def test_cancelled_in_a_step_the_journal_says_so(file, filled):
+    stopped(filled, file, "web")
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
+
+    async def main():
+        with anyio.CancelScope() as scope:
+
+            def emit(event):
+                if isinstance(event, StepStarted):
+                    scope.cancel()
+
+            await pipeline.apply_plan(made, filled, emit)
+
+    anyio.run(main)
+    told = []
+    [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
+    apply(made, filled, on_interrupted=told.append)
+    assert told == [("delete web",)]
