@@ -15,9 +15,7 @@ class SandboxfileError(Exception):
     `output` is the end of what it printed.
     """
 
-    def __init__(
-        self, message: str, *, hint: str | None = None, command: Sequence[str] = (), output: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, command: Sequence[str] = (), output: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint

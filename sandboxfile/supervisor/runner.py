@@ -36,7 +36,7 @@ async def supervise(layout: Layout, id: SandboxId, lock: int, environ: Mapping[s
         async with beside(partial(_stop_on_signals, sandbox)), anyio.create_task_group() as conversations:
             conversations.start_soon(serve, listener, partial(answer, sandbox), closing)
             await sandbox.live()
-            # The moment the lock is free another supervisor may start: so its socket is not this one's to remove.
+            # The moment the lock is free another supervisor may start: so its sockets are not this one's to remove.
             for socket in (paths.control, paths.monitor):
                 socket.unlink(missing_ok=True)
             os.close(lock)

@@ -186,16 +186,26 @@ class Workspaces:
             return
         if attached.share.alive:
             attached.leaving = True
+        else:
+            await attached.mourned.wait()
+        if attached.workspace in await self.attached():
             await self._run(f"{_TOOLS}/sbx-umount", target)
             await self._unplug(attached)
         else:
-            await attached.mourned.wait()
-            bury = ("sh", "-c", _BURY, "sh", target) if attached.stuck else ("umount", "-l", target)
-            await self._run(f"{_TOOLS}/{bury[0]}", *bury[1:])
+            await self._bury(attached)
         await attached.share.close()
         del self._by_target[target]
         say(f"workspace {attached.workspace.source} detached")
         await self._mount(self._below(target))
+
+    async def _bury(self, attached: _Attached) -> None:
+        """Take away a mount whose file server died, or whose device somebody else unplugged."""
+        assert self.machine is not None
+        target = attached.workspace.target
+        bury = ("sh", "-c", _BURY, "sh", target) if attached.stuck else ("umount", "-l", target)
+        await self._run(f"{_TOOLS}/{bury[0]}", *bury[1:])
+        if attached.share.alive:
+            await self.machine.unplug_share(attached.tag)
 
     async def _unplug(self, attached: _Attached) -> None:
         assert self.machine is not None

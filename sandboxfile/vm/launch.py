@@ -186,8 +186,10 @@ class RunningMachine:
         A dead server's device may be unplugged only then: the guest's driver waits for every answer before it lets go,
         and holds a lock meanwhile that all virtiofs mounts need (Linux 6.1, virtio_fs_drain_queue).
         """
-        slot = self._slot(tag)
-        path = f"/machine/peripheral/{_device(slot, tag)}/virtio-backend"
+        device = _device(self._slot(tag), tag)
+        if device not in await self.qmp.devices():
+            return True
+        path = f"/machine/peripheral/{device}/virtio-backend"
         for queue in (0, 1):  # hiprio, and the one request queue
             try:
                 element = await self.qmp.execute("x-query-virtio-queue-element", {"path": path, "queue": queue})

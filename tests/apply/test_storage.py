@@ -162,6 +162,20 @@ def test_deleting_killed_half_way_is_finished_by_the_next_apply(layout, monkeypa
     assert left_over(layout) == []
 
 
+def test_a_deletion_in_the_middle_does_not_take_the_project_from_under_a_creation(layout, monkeypatch):
+    """It was the last one there, so it removed the project's directory."""
+    original = storage._remove_tree
+
+    def remove(path):
+        original(path)
+        path.parent.rmdir()
+
+    (layout.sandboxes / "shop").mkdir()
+    monkeypatch.setattr(storage, "_remove_tree", remove)
+    create(layout)
+    assert sandbox_directories(layout) == [("shop", "web")]
+
+
 def test_creating_and_deleting_at_the_same_time_in_one_project(layout):
     """A replaced sandbox and a new one: the deletion must not take the project's directory from under the creation."""
     specs = [DesiredSandbox(SandboxId("shop", f"b{n}"), "s", WEB.image, resources=WEB.resources) for n in range(6)]

@@ -116,7 +116,7 @@ def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
         "cpus": was.resources.cpus,
         "memory": was.resources.memory,
         "disk": was.resources.disk,
-        "workspaces": sorted(was.workspaces, key=lambda item: item.target),
+        "workspaces": sorted(was.workspaces, key=lambda item: item.target) if status != "starting" else (),
         "accelerator": "tcg",
         "boot": "b",
         "started_at": "2026-01-02T03:04:05Z",

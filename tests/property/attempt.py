@@ -10,8 +10,9 @@ import trio
 
 @dataclass(frozen=True)
 class Strike:
-    """`point` counts from 1 within an attempt; `target` chooses a sandbox."""
+    """`point` counts from 1: before the first step begins, or from then on when `late`. `target` chooses a sandbox."""
 
+    late: bool
     point: int
     kind: str
     target: int = 0
@@ -24,6 +25,7 @@ class Attempt:
     strikes: tuple[Strike, ...] = ()
     journal: Path | None = None
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    late: bool = False
     points: int = 0
     failing: int = 0
     failures: int = 0
@@ -36,7 +38,7 @@ class Attempt:
         self.points += 1
         blows = []
         for strike in self.strikes:
-            if strike.point != self.points:
+            if (strike.late, strike.point) != (self.late, self.points):
                 continue
             match strike.kind:
                 case "kill client":
@@ -48,6 +50,11 @@ class Attempt:
                 case _:
                     blows.append(strike)
         return blows
+
+    def begin_steps(self) -> None:
+        """From here on points are counted anew."""
+        if not self.late:
+            self.late, self.points = True, 0
 
     def take_failure(self) -> bool:
         """Whether the step that is at this point fails."""

@@ -210,14 +210,20 @@ class FakeHost:
 
     async def observe(self, layout: Layout, project: str) -> ObservedState:
         """As `sandboxfile.observe` does it."""
-        found = []
-        for id in sorted(id for id in self.boxes if id.project == project):
+        for _ in list(self.boxes):
             await self.point()
-            if id in self.boxes:
-                found.append(self._observe_one(id, self.boxes[id]))
-        sources = {box.record.source for box in self.boxes.values() if box.record is not None}
+        return self.observe_now(project)
+
+    def observe_now(self, project: str) -> ObservedState:
+        """The same, with time standing still."""
+        boxes = {id: box for id, box in sorted(self.boxes.items()) if id.project == project}
+        sources = {box.record.source for box in boxes.values() if box.record is not None}
         return ObservedState(
-            project, tuple(found), frozenset(self.images), self.platform, frozenset(sources - self.files)
+            project,
+            tuple(self._observe_one(id, box) for id, box in boxes.items()),
+            frozenset(self.images),
+            self.platform,
+            frozenset(sources - self.files),
         )
 
     def _observe_one(self, id: SandboxId, box: Box) -> ObservedSandbox:

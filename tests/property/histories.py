@@ -31,7 +31,7 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "user": ("agent", "root"),
     "workspaces": ((), _WORKSPACES[:1], _WORKSPACES[1:3], _WORKSPACES[2:], (_WORKSPACES[2], _WORKSPACES[0])),
     "env": ((), (("A", "1"),), (("A", "2"), ("B", "1"))),
-    "resources": tuple(Resources(c, m * GIB, d * GIB) for c, m, d in ((1, 1, 4), (2, 1, 4), (1, 2, 8), (1, 1, 16))),
+    "resources": tuple(Resources(c, m * GIB, d * GIB) for c, m, d in ((1, 1, 4), (1, 1, 4), (1, 1, 8), (1, 1, 16), (2, 1, 4), (1, 2, 8))),
     "setup": ((), _COMMANDS[:1], _COMMANDS, (_COMMANDS[0], _COMMANDS[2]), (_COMMANDS[2], _COMMANDS[1])),
     "command": (None, Command(("serve",)), Command(("work",))),
     "restart": ("no", "always"),
@@ -58,8 +58,12 @@ class Edit:
 
 @dataclass(frozen=True)
 class Round:
-    """Edit the file, then run a command, struck at some points. `patience` is its lock timeout in seconds."""
+    """Edit the file, then run a command, struck at some points. Times are in seconds: `patience` is the lock
+    timeout, `pause` goes before the command, `thought` between its plan and the user's yes. `undo`: the file is first
+    put back to what it was before the last round.
+    """
 
+    undo: bool = False
     edits: tuple[Edit, ...] = ()
     action: str = "up"
     only: tuple[str, ...] = ()
@@ -68,6 +72,7 @@ class Round:
     parallel: int = 4
     patience: float = 60.0
     pause: float = 0.0
+    thought: float = 0.0
     strikes: tuple[Strike, ...] = ()
 
 
@@ -110,10 +115,12 @@ def histories() -> st.SearchStrategy[History]:
     change = st.builds(lambda name, drawn: Edit(name, *drawn), names, values)
     whole = st.builds(lambda name, fields: Edit(name, "*", sandbox(name, **fields)), names, specs)
     edits = st.lists(st.one_of(change, change, change, change, whole), max_size=4)
-    points = st.one_of(st.integers(1, 12), st.integers(1, 80))
-    strikes = st.lists(st.builds(Strike, points, st.sampled_from(KINDS), st.integers(0, 5)), max_size=4)
+    points = st.one_of(st.integers(1, 8), st.integers(1, 60))
+    late = st.sampled_from((True, True, False))
+    strikes = st.lists(st.builds(Strike, late, points, st.sampled_from(KINDS), st.integers(0, 5)), max_size=4)
     rounds = st.builds(
         Round,
+        undo=st.sampled_from((False, False, False, True)),
         edits=edits.map(tuple),
         action=st.sampled_from(ACTIONS),
         only=st.sampled_from(((),) * 5 + (("api",), ("db", "web"))),
@@ -122,6 +129,7 @@ def histories() -> st.SearchStrategy[History]:
         parallel=st.sampled_from((4, 1)),
         patience=st.sampled_from((60.0, 0.0)),
         pause=st.sampled_from((0.0, 0.0, 0.3, 50.0)),
+        thought=st.sampled_from((0.0, 0.0, 100.0)),
         strikes=strikes.map(tuple),
     )
     files = st.builds(

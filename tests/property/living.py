@@ -22,6 +22,7 @@ from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, S
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.names import SandboxId
+from sandboxfile.planning import observation_fingerprint
 
 from .attempt import ATTEMPT, Attempt, Strike
 from .fake_host import Box, Disk, FakeHost, Supervisor, beneath_the_real_thing
@@ -111,7 +112,7 @@ class Life:
     async def go_on(self, round: Round) -> None:
         """One round of a history."""
         await trio.sleep(round.pause)
-        self.earlier, self.file = self.file, edited(self.file, round.edits)
+        self.earlier, self.file = self.file, edited(self.earlier if round.undo else self.file, round.edits)
         if round.action == "move file":
             self.host.files.discard(self.source)
             self.source = _FILES[1 - _FILES.index(self.source)]
@@ -171,6 +172,9 @@ class Life:
                 self._check(not any(plan.steps for plan in plans if plan.diagnostics), "a refused plan has steps")
                 return None
             outcome = None
+            await self.host.point()
+            await trio.sleep(round.thought)
+            await self.host.point()
             try:
                 for plan in plans:
                     outcome = await pipeline.apply_plan(
@@ -183,12 +187,12 @@ class Life:
         raise AssertionError("unreachable")
 
     def _other_apply(self, which: int) -> None:
-        """Another user of the same project, with this file, an earlier one, or one that protects everything."""
+        """Another user of the same project, with this file, an earlier one, or one that protects all of it."""
         desired = self.desired
         if which % 3 == 1:
             desired = replace(desired, sandboxes=self.earlier)
         if which % 3 == 2:
-            desired = replace(desired, sandboxes=tuple(replace(spec, protect=True) for spec in self.file))
+            desired = replace(desired, sandboxes=tuple(replace(spec, protect=True) for spec in self.earlier))
         round = Round(patience=300.0 if which < 3 else 0.0)
         intent = Intent(desired, deletes_any=False, allow_destroy=False)
 
@@ -228,7 +232,7 @@ class Life:
             yield
 
     async def _execute(self, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
-        watch = Watch(plan, parallel, self._check)
+        watch = Watch(plan, parallel, self._check, self._fingerprint)
         self.executing += 1
         self.open = watch.open
         self._check(self.executing == 1, "two applies of one project at once")
@@ -246,6 +250,9 @@ class Life:
             PLAN.reset(token)
         watch.agree(outcome)
         return outcome
+
+    def _fingerprint(self) -> str:
+        return observation_fingerprint(self.host.observe_now(PROJECT))
 
     def _may_delete(self, id: SandboxId) -> str | None:
         """What is wrong with deleting this one now, if anything is."""
@@ -357,7 +364,7 @@ class Life:
         wanted = {spec.id for spec in self.file}
         if set(plan.orphans) != self.host.boxes.keys() - wanted:
             raise Broken(f"orphans: {plan.orphans}")
-        if interrupted_steps(self.layout.journal(PROJECT)) is not None:
+        if self.layout.journal(PROJECT).exists():
             raise Broken("a journal is left")
 
     async def _take_down(self) -> None:
@@ -372,7 +379,11 @@ class Life:
 class Watch:
     """What an executor may do with one plan."""
 
-    def __init__(self, plan: Plan, parallel: int, check: Callable[[bool, str], None]) -> None:
+    def __init__(
+        self, plan: Plan, parallel: int, check: Callable[[bool, str], None], fingerprint: Callable[[], str]
+    ) -> None:
+        self._fingerprint = fingerprint
+        self._stale = now if (now := fingerprint()) != plan.observation else None
         self._needs = {step.key: step.needs for step in plan.steps}
         self._parallel, self._check = parallel, check
         self.open: dict[str, None] = {}
@@ -382,6 +393,7 @@ class Watch:
     def see(self, event: Event) -> None:
         match event:
             case StepStarted(key):
+                self._begin()
                 self._check(key not in self.open and key not in self.ends, f"{key} starts twice")
                 early = [need for need in self._needs[key] if self.ends.get(need) != "done"]
                 self._check(not early, f"{key} starts before {early}")
@@ -393,6 +405,12 @@ class Watch:
                 self._end(key, "failed")
             case StepSkipped(key):
                 self.ends[key] = "skipped"
+
+    def _begin(self) -> None:
+        if (attempt := ATTEMPT.get()) is not None:
+            attempt.begin_steps()
+        if self._stale is not None and not self.ends and not self.open:
+            self._check(self._fingerprint() != self._stale, "a stale plan is executed")
 
     def _end(self, key: str, how: str) -> None:
         self._check(key in self.open, f"{key} ends and never began")

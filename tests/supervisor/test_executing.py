@@ -1,4 +1,4 @@
-"""A client's command: its streams, its end, and what happens when the client or its pipes go away; the guest is acted."""
+"""A client's command: its streams, its end, what happens when the client or its pipes go away; acted."""
 
 import os
 import shutil

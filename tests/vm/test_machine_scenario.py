@@ -1,5 +1,4 @@
 """The machine in its jail: what QEMU is, sees and may; what the guest sees; how it ends."""
-# ruff: noqa: ASYNC240 - nothing else runs in the loop meanwhile
 
 import asyncio
 import os

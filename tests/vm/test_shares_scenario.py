@@ -1,5 +1,4 @@
 """Workspaces against a guest with every right inside: ids, read-only, protection, links, live changes."""
-# ruff: noqa: ASYNC240 - nothing else runs in the loop meanwhile
 
 import os
 import shutil
