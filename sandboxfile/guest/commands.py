@@ -17,7 +17,7 @@ _LIMIT = 120_000  # bytes; the kernel takes 128 KiB for one argument, and the wh
 _SSH_VARIABLES = 100  # sshd ignores what comes after the 128th
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
-# kill ID SIGNAL. One pass over all environments: our tools' grep ends a line at its first NUL, and a loop takes seconds.
+# kill ID SIGNAL. One pass over all environments: our grep ends a line at its first NUL, and a loop takes seconds.
 _KILL = f"""\
 export PATH=/run/sbx/bin
 group=$(cat /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n' | sed -n "s/.*{MARK}=$1\\.//p" | head -n 1)

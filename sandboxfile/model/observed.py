@@ -28,7 +28,8 @@ class Machine:
     """A running microVM as QEMU and the guest tell it, not as we remember it.
 
     `memory` and `disk` in bytes; `cpus` whole. `workspaces` are those attached, with the file server alive.
-    `boot` is the fingerprint of everything that only a restart can change.
+    `boot` is the fingerprint of everything that only a restart can change; `spec` that of the DesiredSandbox which the
+    supervisor goes by for what it starts next, empty when it does not say.
     """
 
     health: Health
@@ -40,6 +41,7 @@ class Machine:
     accelerator: str
     boot: str
     started_at: str
+    spec: str = ""
 
 
 @dataclass(frozen=True, slots=True)

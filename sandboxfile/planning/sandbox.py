@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from sandboxfile.diagnostics import Diagnostic, error
 from sandboxfile.model.desired import DesiredSandbox
-from sandboxfile.model.fingerprint import short
+from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
 from sandboxfile.model.plan import (
     Action,
@@ -138,7 +138,7 @@ def _update(
     fields: tuple[FieldChange, ...],
 ) -> None:
     unfinished = setup_done(applied, spec) < len(spec.setup)
-    recorded = applied.spec != spec or applied.source != source
+    recorded = applied.spec != spec or applied.source != source or _goes_by_another(found.machine, spec)
     if found.status == "stopped" or (again := _restart_cause(found, fields)):
         cause = "it is stopped" if found.status == "stopped" else again or ""
         part.say("start" if found.status == "stopped" else "restart", cause, fields)
@@ -171,6 +171,11 @@ def _live_words(
     if moved is not None:
         return "update", f"its file was {moved} before"
     return "update", "an earlier apply was interrupted" if recorded else "its main process does not run"
+
+
+def _goes_by_another(machine: Machine | None, spec: DesiredSandbox) -> bool:
+    """Whether an apply was killed when the supervisor knew something new and the record did not, and that is undone."""
+    return machine is not None and machine.spec not in ("", fingerprint(spec))
 
 
 def _main_is_due(spec: DesiredSandbox, machine: Machine | None) -> bool:

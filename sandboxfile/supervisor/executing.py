@@ -5,16 +5,19 @@ import re
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from sandboxfile.control.messages import Exec, Exited, Resize, Signal, Started
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError
-from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.commands import NO_DIRECTORY
 from sandboxfile.guest.process import Process, Terminal
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.supervisor.streams import opened
+
+if TYPE_CHECKING:  # it loads asyncssh, which can wait until the kernel boots
+    from sandboxfile.guest.channel import Guest
 
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9]{1,9}\Z")
 _PIPE_BROKEN = 128 + signal.SIGPIPE
@@ -25,7 +28,7 @@ def environment(spec: DesiredSandbox, *more: tuple[str, str]) -> tuple[tuple[str
     return tuple({**dict(spec.env), **dict(more)}.items())
 
 
-async def execute(conversation: Conversation, command: Exec, guest: Guest, spec: DesiredSandbox) -> None:
+async def execute(conversation: Conversation, command: Exec, guest: "Guest", spec: DesiredSandbox) -> None:
     """Answer an `Exec`. The command ends with its client, except a detached one. Raises GuestError, CommandError."""
     user, cwd = command.user or spec.user, command.cwd or spec.workdir
     env = environment(spec, *command.env)
@@ -49,7 +52,7 @@ async def execute(conversation: Conversation, command: Exec, guest: Guest, spec:
         await conversation.send(Exited(code))
 
 
-async def _check_directory(code: int, guest: Guest, cwd: str, user: str) -> None:
+async def _check_directory(code: int, guest: "Guest", cwd: str, user: str) -> None:
     if code == NO_DIRECTORY and not await guest.has_directory(cwd, user):
         raise GuestError(
             f"{user} cannot enter the directory {cwd} inside the sandbox",
@@ -57,7 +60,7 @@ async def _check_directory(code: int, guest: Guest, cwd: str, user: str) -> None
         )
 
 
-async def _accompany(process: Process, command: Exec, conversation: Conversation, guest: Guest) -> int | None:
+async def _accompany(process: Process, command: Exec, conversation: Conversation, guest: "Guest") -> int | None:
     """Join the streams until the command's end; its exit code, or None when the client is gone."""
     gone = False
 
@@ -92,7 +95,7 @@ async def _accompany(process: Process, command: Exec, conversation: Conversation
     return None
 
 
-async def _obey(conversation: Conversation, process: Process, guest: Guest) -> None:
+async def _obey(conversation: Conversation, process: Process, guest: "Guest") -> None:
     """Do what the client says while its command runs; return when it is gone."""
     with suppress(ControlError):
         while (said := await conversation.receive()) is not None:

@@ -24,6 +24,7 @@ from sandboxfile.host.layout import Layout
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.images.platform import Platform, find_platform
 from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Health, Machine
 from sandboxfile.names import SandboxId
 from sandboxfile.supervisor.conductor import Conductor
@@ -327,6 +328,7 @@ class Sandbox:
             accelerator=self._accelerator,
             boot=boot_fingerprint(machine.spec),
             started_at=self._started_at,
+            spec=fingerprint(self.spec),
         )
 
     def _starting(self) -> Machine:

@@ -2,12 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 
 from sandboxfile.errors import CommandError
-from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.process import Process
 from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.statedir import read_record, write_record
@@ -16,13 +16,16 @@ from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.supervisor.executing import environment
 from sandboxfile.supervisor.logs import RotatingLog
 
+if TYPE_CHECKING:  # it loads asyncssh, which can wait until the kernel boots
+    from sandboxfile.guest.channel import Guest
+
 _LINE_LIMIT = 1 << 16  # characters of one line of output
 _KEPT = 20  # lines of a failed command's output that go into the error
 
 Report = Callable[[str], Awaitable[None]]
 
 
-async def run_setup_command(index: int, guest: Guest, spec: DesiredSandbox, log: RotatingLog, report: Report) -> None:
+async def run_setup_command(index: int, guest: "Guest", spec: DesiredSandbox, log: RotatingLog, report: Report) -> None:
     """Run one setup command as the sandbox's user in its directory. Raises CommandError, GuestError.
 
     Cancelled: the command is ended, so that the next try does not meet it.
@@ -64,7 +67,7 @@ async def record_setup_done(paths: SandboxPaths, count: int) -> None:
         await to_thread.run_sync(write)
 
 
-async def start_main(guest: Guest, spec: DesiredSandbox) -> Process:
+async def start_main(guest: "Guest", spec: DesiredSandbox) -> Process:
     """Start the main process."""
     assert spec.command is not None
     process = await guest.start(spec.command.argv, user=spec.user, cwd=spec.workdir, env=environment(spec))

@@ -10,19 +10,22 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
 from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from sandboxfile.errors import BusyError, GuestError, MachineError, SandboxfileError
-from sandboxfile.guest.channel import Guest
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.model.desired import Workspace
 from sandboxfile.supervisor.logs import say
 from sandboxfile.vm.ids import IdMap
 from sandboxfile.vm.launch import RunningMachine
 from sandboxfile.vm.shares import Share, serve_share
+
+if TYPE_CHECKING:  # it loads asyncssh, which can wait until the kernel boots
+    from sandboxfile.guest.channel import Guest
 
 _TOOLS = "/run/sbx/bin"
 _WATCH_INTERVAL = 1.0  # seconds
@@ -79,11 +82,10 @@ class Workspaces:
 
     async def serve_all(self, workspaces: Sequence[Workspace]) -> None:
         """Start all file servers at once; needs no machine yet."""
-        await together(*(partial(self._serve, workspace) for workspace in workspaces))
+        self._count = len(workspaces)
+        await together(*(partial(self._serve, f"ws{number}", one) for number, one in enumerate(workspaces, start=1)))
 
-    async def _serve(self, workspace: Workspace) -> None:
-        self._count += 1
-        tag = f"ws{self._count}"
+    async def _serve(self, tag: str, workspace: Workspace) -> None:
         self._by_target[workspace.target] = _Attached(tag, await serve_share(workspace, self._ids, self._run_dir))
 
     async def plug_all(self, machine: RunningMachine) -> None:

@@ -40,6 +40,7 @@ from sandboxfile.errors import (
 )
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState, Status
 from sandboxfile.names import SandboxId
 
@@ -344,10 +345,11 @@ class FakeHost:
 
     @asynccontextmanager
     async def connect(self, control: Path, timeout: float = 5.0) -> AsyncIterator[None]:
-        await self.point()
+        await anyio.lowlevel.checkpoint()
         supervisor = self._supervisor(control)
         if supervisor is None or not supervisor.listening:
             raise ControlError(f"no supervisor answers at {control}")
+        await self.point()  # not before: each of many polls would be one
         yield
 
     def kill_holder(self, lock: Path) -> bool:
@@ -550,6 +552,7 @@ def supervisor_status(supervisor: Supervisor) -> Machine:
         accelerator="tcg",
         boot="",
         started_at="",
+        spec=fingerprint(supervisor.spec) if supervisor.ready.is_set() else "",
     )
 
 

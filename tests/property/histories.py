@@ -92,6 +92,35 @@ def sandbox(name: str, **fields: Any) -> DesiredSandbox:
     )
 
 
+def crossroads() -> list[History]:
+    """A way to each kind of change that a plan knows, as the last of some rounds, for striking at every place of it."""
+    there = sandbox(
+        "web",
+        workspaces=_WORKSPACES[1:3],
+        env=(("A", "1"),),
+        setup=_COMMANDS[:2],
+        command=Command(("serve",)),
+        restart="always",
+    )
+    changed: list[dict[str, Any]] = [
+        {"workspaces": _WORKSPACES[2:]},
+        {"env": (("A", "2"),), "restart": "no", "workspaces": _WORKSPACES[:1]},
+        {"resources": Resources(1, GIB, 16 * GIB), "protect": True},
+        {"resources": Resources(2, GIB, 8 * GIB), "user": "root"},
+        {"image": _IMAGES[1], "setup": _COMMANDS[1:]},
+    ]
+    new = History(1, (there, sandbox("db")), (Round(),))
+    return [
+        new,
+        History(1, (there,), (Round(), Round(action="stop"), Round())),
+        History(1, (there,), (Round(), Round(action="down"))),
+        *(
+            History(1, (there,), (Round(), Round(edits=tuple(Edit("web", *item) for item in fields.items()))))
+            for fields in changed
+        ),
+    ]
+
+
 def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[DesiredSandbox, ...]:
     """The file after some edits."""
     specs = {spec.id.name: spec for spec in file}

@@ -52,11 +52,11 @@ class Broken(AssertionError):
     """Something happened that must not."""
 
 
-def live(history: History) -> None:
-    """Live it through. Raises Broken."""
+def live(history: History) -> list[int]:
+    """Live it through, and give how many places to strike at the steps of each round had. Raises Broken."""
     with tempfile.TemporaryDirectory(dir=_memory(), prefix="sbx-") as root:
         try:
-            trio.run(_live, history, Path(root), clock=trio.testing.MockClock(autojump_threshold=0))
+            return trio.run(_live, history, Path(root), clock=trio.testing.MockClock(autojump_threshold=0))
         except ExceptionGroup as several:
             raise _first(several) from several
 
@@ -72,7 +72,7 @@ def _memory() -> str | None:
     return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
-async def _live(history: History, root: Path) -> None:
+async def _live(history: History, root: Path) -> list[int]:
     layout = Layout(root / "state", root / "cache", root / "run")
     with trio.move_on_after(1e7) as ample:
         async with trio.open_nursery() as nursery:
@@ -86,6 +86,7 @@ async def _live(history: History, root: Path) -> None:
             nursery.cancel_scope.cancel()
     if ample.cancelled_caught:
         raise Broken("it hangs")
+    return life.places[: len(history.rounds)]
 
 
 class Life:
@@ -96,6 +97,7 @@ class Life:
         self.source = _FILES[0]
         self.host.files.add(self.source)
         self.file = self.earlier = history.file
+        self.places: list[int] = []
         self.executing = 0
         self.others = 0
         self.open: dict[str, None] = {}
@@ -158,11 +160,10 @@ class Life:
             ATTEMPT.reset(tokens[0])
             INTENT.reset(tokens[1])
         attempt.leave_as_killed()
+        self.places.append(attempt.points if attempt.late else 0)
         if open_at_kill and open_at_kill[0] and not self.executing and not self.others:
             told = interrupted_steps(self.layout.journal(PROJECT))
             self._check(told == open_at_kill[0], f"the journal says {told}, killed at {open_at_kill[0]}")
-        if outcome is not None and attempt.failures:
-            pass  # a failure may have struck an observation, or a poll that is repeated
         return outcome
 
     async def _plan_and_apply(self, make: Callable[[], Awaitable[list[Plan]]], round: Round) -> Outcome | None:
