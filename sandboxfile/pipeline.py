@@ -11,10 +11,6 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from sandboxfile.apply.drivers import HostDrivers
-from sandboxfile.apply.executor import execute
-from sandboxfile.apply.journal import Journal, interrupted_steps
-from sandboxfile.apply.storage import sweep
 from sandboxfile.diagnostics import Diagnostics, in_order
 from sandboxfile.host.inputs import gather, read_file
 from sandboxfile.host.layout import Layout
@@ -80,6 +76,12 @@ async def apply_plan(
 
     `on_interrupted` is told the steps that an earlier, killed apply was at. Raises BusyError, StaleError.
     """
+    # Imported here: to plan costs less without, and is done more often.
+    from sandboxfile.apply.drivers import HostDrivers
+    from sandboxfile.apply.executor import execute
+    from sandboxfile.apply.journal import Journal, interrupted_steps
+    from sandboxfile.apply.storage import sweep
+
     ensure_directories(layout)
     async with hold_lock(layout.project_lock(plan.project), "apply a plan", lock_timeout):
         steps = interrupted_steps(layout.journal(plan.project))

@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         return 1
     if lock is None:
         return _TAKEN
+    os.chdir("/")  # a working directory would keep its file system from being unmounted
     _allow_many_files()
     return _supervise(layout, id, lock)
 

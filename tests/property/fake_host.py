@@ -47,6 +47,9 @@ from sandboxfile.names import SandboxId
 from .attempt import ATTEMPT, Strike
 
 
+_TICK = 1.0  # seconds of waiting for a supervisor after which there is one more place to be struck at
+
+
 @dataclass(eq=False)
 class Disk:
     """What must not be lost. `runs` are setup commands as the guest saw them: the command, and whether it ended."""
@@ -450,8 +453,12 @@ class FakeHost:
 
         self.nursery.start_soon(work)
         try:
-            await reply.come.wait()
-        except trio.Cancelled:
+            while not reply.come.is_set():
+                with trio.move_on_after(_TICK):
+                    await reply.come.wait()
+                if not reply.come.is_set():
+                    await self.point()
+        except BaseException:
             if isinstance(message, messages.RunSetup):
                 scope.cancel()
             raise
@@ -507,7 +514,7 @@ class FakeHost:
         command, disk = supervisor.spec.setup[index], supervisor.disk
         assert disk is not None
         if index < disk.done and not disk.edited:
-            self.violations.append(f"setup command {index} of {box} is recorded as done and runs again")
+            self.violations.append(f"setup command {index} is recorded as done and runs again")
         ended = False
         try:
             await supervisor.work(self.takes(3))
@@ -567,7 +574,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
     replaced: list[tuple[Any, str, Callable[..., Any] | Callable[..., Awaitable[Any]]]] = [
         (anyio.to_thread, "run_sync", in_this_thread),
         (pipeline, "observe", host.observe),
-        (pipeline, "sweep", host.sweep),
+        (drivers.storage, "sweep", host.sweep),
         (drivers, "request", host.request),
         (drivers, "is_locked", host.is_locked),
         (drivers, "read_record", host.read_record),

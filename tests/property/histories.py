@@ -31,7 +31,10 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "user": ("agent", "root"),
     "workspaces": ((), _WORKSPACES[:1], _WORKSPACES[1:3], _WORKSPACES[2:], (_WORKSPACES[2], _WORKSPACES[0])),
     "env": ((), (("A", "1"),), (("A", "2"), ("B", "1"))),
-    "resources": tuple(Resources(c, m * GIB, d * GIB) for c, m, d in ((1, 1, 4), (1, 1, 4), (1, 1, 8), (1, 1, 16), (2, 1, 4), (1, 2, 8))),
+    "resources": tuple(
+        Resources(c, m * GIB, d * GIB)
+        for c, m, d in ((1, 1, 4), (1, 1, 4), (1, 1, 8), (1, 1, 16), (2, 1, 4), (1, 2, 8))
+    ),
     "setup": ((), _COMMANDS[:1], _COMMANDS, (_COMMANDS[0], _COMMANDS[2]), (_COMMANDS[2], _COMMANDS[1])),
     "command": (None, Command(("serve",)), Command(("work",))),
     "restart": ("no", "always"),

@@ -10,12 +10,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Mutation:
-    """`old` must occur once in the source of `function`, so that a mistake that can no longer be made is noticed."""
+    """`old` must occur once in the source of `function`, so that a mistake that can no longer be made is noticed.
+
+    `rare`: only a strike at one place shows it, so that all places are tried, not random ones.
+    """
 
     name: str
     function: Callable[..., Any]
     old: str
     new: str
+    rare: bool = False
 
 
 @contextmanager

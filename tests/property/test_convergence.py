@@ -25,7 +25,9 @@ from .living import Broken, live
 from .mutation import Mutation, mutated
 
 HISTORIES = int(os.environ.get("SBX_HISTORIES", "0"))
-COMMON = settings(deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+COMMON = settings(
+    deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 
 
 @settings(COMMON, max_examples=HISTORIES or 300, derandomize=not HISTORIES, print_blob=True)
@@ -56,18 +58,18 @@ def search(history: History) -> None:
     live(history)
 
 
-_UPDATE = """\
-    if is_locked(paths.lock):
-        await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+_CHANGE = """\
+        _change_stopped(part, spec, found, applied, cause)
 """
 _RECORD = """\
-    applied = read_record(paths)
-    done = setup_done(applied, spec)
-    write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
+        if recorded:
+            part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
 """
 
 MUTATIONS = [
     # the planner
+    Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, rare=True),
+    Mutation("what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", rare=True),
     Mutation("needs dropped", sandbox.Part.do, "(self.steps[-1].key,) if self.steps else ()", "()"),
     Mutation("shared needs dropped", project.assemble, "if key in known)", "if key in known and 'build' not in key)"),
     Mutation("protect ignored", sandbox.guard, "if protected and not allow_destroy", "if False"),
@@ -100,11 +102,16 @@ MUTATIONS = [
     Mutation("the journal left", journal.Journal.__exit__, "self._path.unlink(missing_ok=True)", "pass"),
     # the apply and its drivers
     Mutation("the project's lock not held", statedir._try_lock_once, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH"),
-    Mutation("record first", drivers.HostDrivers._update_record, _UPDATE + _RECORD, _RECORD + _UPDATE),
+    Mutation("the supervisor not told", drivers.HostDrivers._update_record, "if is_locked(paths.lock):", "if False:"),
     Mutation("setup begun anew", drivers.HostDrivers._ask, ".setup_done\n", ".setup_done * 0\n"),
     Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
     Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
-    Mutation("readiness not waited for", machines.start, "await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)", "pass"),
+    Mutation(
+        "readiness not waited for",
+        machines.start,
+        "await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)",
+        "pass",
+    ),
     Mutation("done setup not recorded", FakeHost._run_setup, "self._record_setup_done(box, index + 1)", "pass"),
     Mutation("records not written", FakeHost.write_record, "old, box.record = box.record, applied", "old = box.record"),
 ]
@@ -114,5 +121,8 @@ MUTATIONS = [
 def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
     with mutated(mutation), pytest.raises(Broken):
         for history in crossroads():
-            live(history)
+            if mutation.rare:
+                strike_everywhere(history)
+            else:
+                live(history)
         search()
