@@ -15,7 +15,24 @@ def test_these_are_names(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "-a", "_a", ".", "..", ".new-a", "A", "a b", "a/b", "a\n", "\na", "a.b", "ä", "١", "x" * (NAME_LIMIT + 1)]
+    "text",
+    [
+        "",
+        "-a",
+        "_a",
+        ".",
+        "..",
+        ".new-a",
+        "A",
+        "a b",
+        "a/b",
+        "a\n",
+        "\na",
+        "a.b",
+        "ä",
+        "\u0661",
+        "x" * (NAME_LIMIT + 1),
+    ],
 )
 def test_these_are_not(text: str) -> None:
     assert not is_name(text)

@@ -24,13 +24,15 @@ from sandboxfile.planning.snapshot import observation_fingerprint
 def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> Plan:
     """What makes `observed` as `desired`; with refusals there are no steps. For goal `down`: what removes it all."""
     refusals = [*_unknown_names(desired, options), *_other_file(desired, observed)]
-    found = {sandbox.id: sandbox for sandbox in observed.sandboxes}
-    chosen = [spec for spec in desired.sandboxes if not options.only or spec.id.name in options.only]
+    found = {sandbox.id: sandbox for sandbox in sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)}
+    wanted = sorted(desired.sandboxes, key=lambda spec: spec.id)
+    chosen = [spec for spec in wanted if not options.only or spec.id.name in options.only]
     orphans = _orphans(desired, observed, options)
     parts: list[Part] = []
     if options.goal == "down":
-        gone = [sandbox for sandbox in observed.sandboxes if not options.only or sandbox.id.name in options.only]
-        parts += [removal(sandbox, options.allow_destroy, "the project is taken down") for sandbox in gone]
+        kept = {spec.id for spec in wanted if spec.protect}
+        gone = [sandbox for id, sandbox in found.items() if not options.only or id.name in options.only]
+        parts += [removal(s, options.allow_destroy, "the project is taken down", s.id in kept) for s in gone]
         orphans = []
     else:
         parts += [converge(s, desired.source, found.get(s.id), options.allow_destroy) for s in chosen]
@@ -40,11 +42,11 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
     return assemble(observed, parts, orphans, refusals)
 
 
-def removal(found: ObservedSandbox, allow_destroy: bool, cause: str) -> Part:
-    """Delete one sandbox."""
+def removal(found: ObservedSandbox, allow_destroy: bool, cause: str, protected: bool = False) -> Part:
+    """Delete one sandbox. `protected`: the file says so, whether that was applied or not."""
     part = Part(found.id)
     part.say("delete", cause, loses_disk=True)
-    if guard(part, found, False, allow_destroy, "deleting"):
+    if guard(part, found, protected, allow_destroy, "deleting"):
         take_down(part, found, cause)
     return part
 
@@ -94,7 +96,7 @@ def _shared(observed: ObservedState, steps: list[Step]) -> tuple[list[Change], l
 
 def _orphans(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> list[SandboxId]:
     wanted = {spec.id for spec in desired.sandboxes}
-    return [] if options.only else [sandbox.id for sandbox in observed.sandboxes if sandbox.id not in wanted]
+    return [] if options.only else sorted(sandbox.id for sandbox in observed.sandboxes if sandbox.id not in wanted)
 
 
 def _unknown_names(desired: DesiredState, options: PlanOptions) -> list[Diagnostic]:

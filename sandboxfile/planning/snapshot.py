@@ -12,12 +12,14 @@ def observation_fingerprint(observed: ObservedState) -> str:
     Left out: the cache (building is idempotent and another project may build meanwhile), a main process that ends
     or is started again, and times.
     """
-    return fingerprint((observed.project, [_steady(sandbox) for sandbox in observed.sandboxes]))
+    sandboxes = sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)
+    return fingerprint((observed.project, [_steady(sandbox) for sandbox in sandboxes]))
 
 
 def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
     if sandbox.machine is None:
         return sandbox
     main = MainProcess("none" if sandbox.machine.main.status == "none" else "running")
-    machine = replace(sandbox.machine, main=main, started_at="", accelerator="")
+    workspaces = tuple(sorted(sandbox.machine.workspaces, key=lambda workspace: workspace.target))
+    machine = replace(sandbox.machine, workspaces=workspaces, main=main, started_at="", accelerator="")
     return replace(sandbox, machine=machine)

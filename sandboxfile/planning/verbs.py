@@ -15,7 +15,8 @@ Verb = Literal["start", "stop", "restart", "remove"]
 
 def plan_verb(verb: Verb, observed: ObservedState, ids: Collection[SandboxId], allow_destroy: bool = False) -> Plan:
     """What a verb does to some sandboxes of one project. Those that are so already need nothing."""
-    chosen = [sandbox for sandbox in observed.sandboxes if sandbox.id in ids]
+    there = sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)
+    chosen = [sandbox for sandbox in there if sandbox.id in ids]
     return assemble(observed, [_part(verb, sandbox, allow_destroy) for sandbox in chosen])
 
 

@@ -62,12 +62,11 @@ def test_everything_is_below_its_root_and_no_two_things_are_one(id: SandboxId) -
     here = layout()
     paths = here.sandbox(id)
     below = {
-        here.state: [here.sandboxes, here.trash, here.host_record, here.project_lock(id.project)]
-        + [here.journal(id.project), paths.root],
+        here.state: [here.sandboxes, here.trash, here.host_record, paths.root],
+        here.project_lock(id.project).parent: [here.project_lock(id.project), here.journal(id.project)],
         here.cache: [here.platforms, here.images, here.accelerator_record],
         here.runtime: [paths.control, paths.monitor],
-        paths.root: [paths.lock, paths.record, paths.base, paths.disk]
-        + [paths.console_log, paths.main_log, paths.supervisor_log],
+        paths.root: [paths.lock, paths.record, paths.base, paths.disk, paths.console_log, paths.main_log],
     }
     every = [path for root, found in below.items() for path in found if path.is_relative_to(root) and path != root]
     assert len(set(every)) == sum(map(len, below.values()))

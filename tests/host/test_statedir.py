@@ -140,6 +140,39 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+_WRITE_AND_BE_KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from sandboxfile.host.statedir import write_atomic
+
+path = Path(sys.argv[1])
+contents = [bytes([65 + number]) * (1 << 20) for number in range(2)]
+begun = time.monotonic()
+for content in contents:
+    write_atomic(path, content)
+taken = time.monotonic() - begun
+seen = set()
+for moment in range(60):
+    child = os.fork()
+    while child == 0:
+        for content in contents:
+            write_atomic(path, content)
+    time.sleep(taken * moment / 20)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    seen.add(path.read_bytes())
+print(seen <= set(contents), len(seen))
+"""
+
+
+def test_whoever_is_killed_while_writing_leaves_the_old_file_or_the_new_one(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE_AND_BE_KILLED, tmp_path / "file"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "True 2\n", done.stderr
+    assert all(entry.name == "file" or entry.name.startswith(".file.") for entry in tmp_path.iterdir())
+
+
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "file"
     write_atomic(path, b"old")

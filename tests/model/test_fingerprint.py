@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from sandboxfile.model.fingerprint import fingerprint, short
 
 
-
 @dataclass(frozen=True)
 class Some:
     digest: str
@@ -38,7 +37,9 @@ def test_names_do_not_change_between_versions_of_this_program() -> None:
 
 
 def test_another_process_with_another_order_of_sets_gives_the_same() -> None:
-    program = "from sandboxfile.model.fingerprint import fingerprint; print(fingerprint(frozenset(map(str, range(99)))))"
+    program = (
+        "from sandboxfile.model.fingerprint import fingerprint; print(fingerprint(frozenset(map(str, range(99)))))"
+    )
     told = {
         subprocess.run(
             [sys.executable, "-c", program],

@@ -1,5 +1,6 @@
 """Whatever is wanted and whatever is there: a plan comes out, the same each time, and in order."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given, settings
@@ -134,6 +135,25 @@ def test_every_file_in_every_world_has_a_plan(desired, observed, chosen):
             assert chosen.allow_destroy or step.operation.id in allowed
         if isinstance(step.operation, CreateSandbox | UpdateRecord):
             assert step.operation.spec in desired.sandboxes
+
+
+def shuffled(draw, items):
+    return tuple(draw(st.permutations(items)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(files, worlds, options, verbs, st.data())
+def test_the_order_in_which_things_are_told_does_not_matter(desired, observed, chosen, asked, data):
+    def mixed(found):
+        machine = found.machine and replace(found.machine, workspaces=shuffled(data.draw, found.machine.workspaces))
+        return replace(found, machine=machine)
+
+    other_file = replace(desired, sandboxes=shuffled(data.draw, desired.sandboxes))
+    other_world = replace(observed, sandboxes=shuffled(data.draw, [mixed(found) for found in observed.sandboxes]))
+    assert plan(other_file, other_world, chosen) == plan(desired, observed, chosen)
+    verb, names, allow_destroy = asked
+    ids = [SandboxId("shop", name) for name in names]
+    assert plan_verb(verb, other_world, ids[::-1], allow_destroy) == plan_verb(verb, observed, ids, allow_destroy)
 
 
 @settings(max_examples=80, deadline=None)

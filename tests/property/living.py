@@ -1,4 +1,7 @@
-"""Lives a history on the fake host, through the real pipeline, and checks what must hold at every moment and at the end."""
+"""Lives a history on the fake host, through the real pipeline, and checks what must hold, always and in the end.
+
+`Life` is a project and its user; `Watch` looks on at one execution.
+"""
 
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -26,12 +29,14 @@ from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
 
 from .attempt import ATTEMPT, Attempt, Strike
-from .fake_host import Box, Disk, FakeHost, Supervisor, beneath_the_real_thing
+from .fake_host import FakeHost, beneath_the_real_thing
+from .fake_supervisor import Box, Disk, Supervisor
 from .histories import PROJECT, History, Round, edited
 
 _ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
 _GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
 _SETTLED = 3000.0  # seconds after which nothing that was begun is still going on
+VERBS = ("start", "stop", "restart", "remove")  # planned from what is there, whatever the file says
 _FILES = ("/p/sandbox.yaml", "/q/sandbox.yaml")
 
 
@@ -41,6 +46,7 @@ class Intent:
 
     desired: DesiredState
     deletes_any: bool
+    of_what_is_there: bool
     allow_destroy: bool
     only: tuple[str, ...] = ()
 
@@ -129,7 +135,7 @@ class Life:
             self._must_hold()
 
     def _maker(self, round: Round) -> Callable[[], Awaitable[list[Plan]]]:
-        if round.action in ("start", "stop", "restart", "remove"):
+        if round.action in VERBS:
             verb: Any = round.action
             ids = [SandboxId(PROJECT, name) for name in round.only] or sorted(self.host.boxes)
             return lambda: pipeline.make_verb_plans(verb, ids, self.layout, allow_destroy=round.allow_destroy)
@@ -145,7 +151,7 @@ class Life:
 
     def _intent(self, round: Round) -> Intent:
         deletes_any = round.action in ("down", "remove") or round.remove_orphans
-        return Intent(self.desired, deletes_any, round.allow_destroy, round.only)
+        return Intent(self.desired, deletes_any, round.action in VERBS, round.allow_destroy, round.only)
 
     async def _attempt(self, make: Callable[[], Awaitable[list[Plan]]], intent: Intent, round: Round) -> Outcome | None:
         """As the command line does it with --yes. None when it was refused, struck down or overtaken."""
@@ -198,7 +204,7 @@ class Life:
         if which % 3 == 2:
             desired = replace(desired, sandboxes=tuple(replace(spec, protect=True) for spec in self.earlier))
         round = Round(patience=300.0 if which < 3 else 0.0)
-        intent = Intent(desired, deletes_any=False, allow_destroy=False)
+        intent = Intent(desired, deletes_any=False, of_what_is_there=False, allow_destroy=False)
 
         async def make() -> list[Plan]:
             return [await pipeline.make_plan(desired, self.layout, PlanOptions())]
@@ -271,7 +277,8 @@ class Life:
         if id not in wanted and not intent.deletes_any:
             return f"the orphan {id} is deleted unasked"
         record = self.records.get(id)  # as it was when the plan was found to be fresh
-        protected = record is None or record.spec.protect
+        in_file = not intent.of_what_is_there and id in wanted and wanted[id].protect
+        protected = record is None or record.spec.protect or in_file
         if protected and not intent.allow_destroy:
             return f"the protected {id} is deleted"
         return None

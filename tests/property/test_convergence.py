@@ -20,6 +20,7 @@ from sandboxfile.planning import changes, project, sandbox, verbs
 
 from .attempt import Strike
 from .fake_host import FakeHost
+from .fake_supervisor import Supervisor
 from .histories import History, Round, crossroads, histories
 from .living import Broken, live
 from .mutation import Mutation, mutated
@@ -78,6 +79,7 @@ MUTATIONS = [
     Mutation("a replaced disk not said", sandbox.converge, ", loses_disk=True", ""),
     Mutation("orphans removed unasked", project.plan, "if options.remove_orphans:", "if True:"),
     Mutation("orphans not reported", project._orphans, "if sandbox.id not in wanted", "if False"),
+    Mutation("`down` of what is to be protected", project.removal, "found, protected,", "found, False,"),
     Mutation("a shrinking disk accepted", sandbox.converge, "spec.resources.disk < found", "0 > found"),
     Mutation("the record believed, not the machine", changes.attached, "machine.workspaces", "applied.spec.workspaces"),
     Mutation("detaching forgotten", sandbox._change_workspaces, "sorted(there.keys() - wanted.keys())", "()"),
@@ -112,17 +114,21 @@ MUTATIONS = [
         "await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)",
         "pass",
     ),
-    Mutation("done setup not recorded", FakeHost._run_setup, "self._record_setup_done(box, index + 1)", "pass"),
-    Mutation("records not written", FakeHost.write_record, "old, box.record = box.record, applied", "old = box.record"),
+    Mutation("done setup not recorded", Supervisor._run_setup, "self._record_setup_done(index + 1)", "pass"),
+    Mutation("records not written", FakeHost.put_record, "old, box.record = box.record, applied", "old = box.record"),
 ]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
     with mutated(mutation), pytest.raises(Broken):
-        for history in crossroads():
-            if mutation.rare:
-                strike_everywhere(history)
-            else:
-                live(history)
-        search()
+        look_everywhere(mutation.rare)
+
+
+def look_everywhere(rare: bool) -> None:
+    for history in crossroads():
+        if rare:
+            strike_everywhere(history)
+        else:
+            live(history)
+    search()

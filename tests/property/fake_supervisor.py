@@ -1,0 +1,289 @@
+"""The supervisor of one sandbox with its machine, its guest and its disk, as data that lives in virtual time."""
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from sandboxfile.control import messages
+from sandboxfile.control.messages import Message
+from sandboxfile.errors import CommandError, ControlError, GuestError, HostError, MachineError, SandboxfileError
+from sandboxfile.model.desired import Command, DesiredSandbox, Workspace
+from sandboxfile.model.fingerprint import fingerprint
+from sandboxfile.model.observed import Applied, Machine, MainProcess
+
+from .attempt import ATTEMPT
+
+if TYPE_CHECKING:
+    from .fake_host import FakeHost
+
+_TICK = 1.0  # seconds of waiting for an answer after which there is one more place to be struck at
+_PATIENCE = 30.0  # seconds for a guest to answer
+
+
+@dataclass(eq=False)
+class Disk:
+    """What must not be lost. `runs` are setup commands as the guest saw them: the command, and whether it ended."""
+
+    size: int
+    image: str
+    setup: tuple[Command, ...]
+    finished: tuple[Command, ...] | None = None  # the setup that was complete when the record first said so
+    runs: list[tuple[Command, bool]] = field(default_factory=list)
+    disturbed: bool = False  # a setup command was cut off, failed, or the list was edited before it was through
+    edited: bool = False
+    done: int = 0  # commands of the first list that are recorded as done
+
+
+@dataclass(eq=False)
+class Box:
+    """A sandbox's directory. `record` is None when it cannot be read; `supervisor` is who holds the lock."""
+
+    record: Applied | None
+    disk: Disk | None
+    supervisor: "Supervisor | None" = None
+
+
+class Reply:
+    """One client's wait for one answer."""
+
+    def __init__(self) -> None:
+        self.come = trio.Event()
+        self.done = False
+        self.error: SandboxfileError | None = None
+
+
+class Supervisor:
+    """A process that holds a lock, and its machine."""
+
+    def __init__(self, host: "FakeHost", box: Box, spec: DesiredSandbox) -> None:
+        self.host, self.box, self.spec, self.disk = host, box, spec, box.disk
+        self.cpus, self.memory = spec.resources.cpus, spec.resources.memory
+        self.health = "starting"
+        self.listening = self.paused = self.hanging = self.outdated = self.dead = False
+        self.devices: dict[str, Workspace] = {}
+        self.main = "none"
+        self.ready, self.gone, self.moved = trio.Event(), trio.Event(), trio.Event()
+        self.failure: SandboxfileError | None = None
+        self._turn, self._setup_turn = trio.Lock(), trio.Lock()
+        self._replies: set[Reply] = set()
+
+    # --- its life ------------------------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """From the lock to its end."""
+        await trio.sleep(self.host.takes(0.2))
+        self.listening = True
+        try:
+            await self._boot()
+        except SandboxfileError as exc:
+            self.failure = exc
+            self.ready.set()
+            await trio.sleep(1)
+            self.end()
+        await self.gone.wait()
+
+    async def _boot(self) -> None:
+        await self._work(self.host.takes(0.3))
+        if not self.host.platform:
+            raise HostError("the kernel is not in the cache")
+        if self.disk is None:
+            raise MachineError("there is no disk")
+        self.devices.update({workspace.target: workspace for workspace in self.spec.workspaces})
+        await self._work(self.host.takes(2))
+        if self.health == "starting":
+            self.health = "running"
+        self.ready.set()
+
+    def end(self) -> None:
+        """The lock is free: supervisor, machine and file servers are gone. Clients' connections close."""
+        if self.dead:
+            return
+        self.dead, self.health, self.box.supervisor = True, "stopping", None
+        for event in (self.ready, self.gone, *(reply.come for reply in self._replies)):
+            event.set()
+        self._stir()
+
+    async def power_off(self) -> None:
+        """In order; whoever comes second waits for the first."""
+        if self.health != "stopping":
+            self.health, self.paused = "stopping", False
+            self._stir()
+            await trio.sleep(self.host.takes(0.5))
+            await self._until_not_hanging()
+            self.end()
+        await self.gone.wait()
+
+    def strike(self, kind: str) -> None:
+        """Somebody interferes with it."""
+        match kind:
+            case "kill":  # of supervisor or QEMU: neither outlives the other
+                self.end()
+            case "pause":
+                self.paused = self.health == "running"
+            case "resume":
+                self.paused = False
+            case "hang":
+                self.hanging = True
+            case "outdate":
+                self.outdated = True
+            case "exit main" if self.main == "running":
+                self.main = "running" if self.spec.restart == "always" else "exited"
+            case "unplug" if self.devices:
+                del self.devices[max(self.devices)]
+            case "stop":
+                self.host.nursery.start_soon(self.power_off)
+        self._stir()
+
+    def status(self) -> Machine:
+        """What it answers; before its machine runs, what it is going to be."""
+        health: Any = "paused" if self.paused and self.health == "running" else self.health
+        main: Any = self.main
+        return Machine(
+            health=health,
+            cpus=self.cpus,
+            memory=self.memory,
+            disk=self.disk.size if self.disk else 0,
+            workspaces=tuple(workspace for _, workspace in sorted(self.devices.items())),
+            main=MainProcess(main),
+            accelerator="tcg",
+            boot="",
+            started_at="",
+            spec=fingerprint(self.spec) if self.ready.is_set() else "",
+        )
+
+    def _stir(self) -> None:
+        self.moved.set()
+        self.moved = trio.Event()
+
+    async def _until_not_hanging(self) -> None:
+        while self.hanging and not self.dead:
+            await self.moved.wait()
+
+    async def _work(self, seconds: float) -> None:
+        """Let the guest do something. Raises GuestError when it is dead, or paused for too long."""
+        await trio.sleep(seconds)
+        with trio.move_on_after(_PATIENCE):
+            while (self.paused or self.hanging) and not self.dead:
+                await self.moved.wait()
+        if self.dead or self.paused or self.hanging:
+            raise GuestError("the guest does not answer")
+
+    # --- its control socket --------------------------------------------------------------------------------------
+
+    async def ask(self, message: Message) -> None:
+        """The client's side: what is asked for goes on when the client does not, setup excepted."""
+        reply, scope = Reply(), trio.CancelScope()
+        self._replies.add(reply)
+        self.host.nursery.start_soon(self._answer, message, reply, scope)
+        try:
+            while not reply.come.is_set():
+                with trio.move_on_after(_TICK):
+                    await reply.come.wait()
+                if not reply.come.is_set():
+                    await self.host.point()
+        except BaseException:
+            if isinstance(message, messages.RunSetup):
+                scope.cancel()
+            raise
+        if reply.error is not None:
+            raise reply.error
+        if not reply.done and not isinstance(message, messages.Stop):
+            raise ControlError("the sandbox's supervisor hung up")
+
+    async def _answer(self, message: Message, reply: Reply, scope: trio.CancelScope) -> None:
+        ATTEMPT.set(None)  # not the client's any more
+        try:
+            with scope:
+                await self._until_not_hanging()
+                await self._handle(message)
+        except SandboxfileError as exc:
+            reply.error = exc
+        else:
+            reply.done = not self.dead
+        self._replies.discard(reply)
+        reply.come.set()
+
+    async def _handle(self, message: Message) -> None:
+        match message:
+            case messages.GetStatus():
+                pass
+            case messages.Stop():
+                await self.power_off()
+            case _:
+                await self.ready.wait()
+                if self.failure:
+                    raise self.failure
+                if self.dead or self.health == "stopping":
+                    raise MachineError("the sandbox is stopping")
+                self.host.changes += 1
+                await self._change(message)
+
+    async def _change(self, message: Message) -> None:
+        match message:
+            case messages.WaitReady():
+                pass
+            case messages.RunSetup(first):
+                async with self._setup_turn:
+                    for index in range(first, len(self.spec.setup)):
+                        await self._run_setup(index)
+            case messages.Attach(workspace):
+                await self._attach(workspace)
+            case messages.Detach(target):
+                async with self._turn:
+                    await self._work(self.host.takes(1))
+                    self.devices.pop(target, None)
+            case messages.GrowDisk(size):
+                assert self.disk is not None
+                self.disk.size = max(self.disk.size, size)
+                await self._work(self.host.takes(1))
+            case messages.Update(spec):
+                self.spec = spec
+            case messages.StartMain():
+                self.main = "running" if self.spec.command else self.main
+            case messages.Resume():
+                self.paused = False
+                self._stir()
+            case other:
+                raise ControlError(f"{other} is not a request")
+
+    async def _attach(self, workspace: Workspace) -> None:
+        async with self._turn:
+            if self.devices.get(workspace.target) == workspace:
+                return
+            self.devices.pop(workspace.target, None)
+            if any(_is_inside(workspace.target, other) for other in self.devices):
+                self.host.violations.append(f"{workspace.target} is attached inside or around another one")
+            await self._work(self.host.takes(1))
+            self.devices[workspace.target] = workspace
+
+    async def _run_setup(self, index: int) -> None:
+        command, disk, armed = self.spec.setup[index], self.disk, self.host.armed
+        assert disk is not None
+        if index < disk.done and not disk.edited:
+            self.host.violations.append(f"setup command {index} is recorded as done and runs again")
+        ended = False
+        try:
+            await self._work(self.host.takes(3))
+            ended = "fail in setup" not in armed
+            armed.discard("fail in setup")
+        finally:
+            disk.runs.append((command, ended))
+            disk.disturbed |= not ended
+        if not ended:
+            raise CommandError("a setup command failed", 1)
+        if "die in setup" in armed:
+            armed.discard("die in setup")
+            disk.disturbed = True
+            self.end()
+        else:
+            self._record_setup_done(index + 1)
+
+    def _record_setup_done(self, count: int) -> None:
+        if not self.dead and self.box.record is not None and self.disk is not None:
+            self.disk.done = max(self.disk.done, count)
+            self.host.put_record(self.box, replace(self.box.record, setup_done=count))
+
+
+def _is_inside(one: str, other: str) -> bool:
+    return one.startswith(f"{other}/") or other.startswith(f"{one}/")
