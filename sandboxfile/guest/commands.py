@@ -15,6 +15,7 @@ MARK = "SBX_EXEC_ID"
 NO_DIRECTORY = 125  # the line's exit code when the directory cannot be entered; a program may use it, too
 _LIMIT = 120_000  # bytes; the kernel takes 128 KiB for one argument, and the whole line is one
 _SSH_VARIABLES = 100  # sshd ignores what comes after the 128th
+_SSHD_SETS = ("PATH", "HOME", "USER", "LOGNAME")  # after it has taken what a client asks for
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 # kill ID SIGNAL. One pass over all environments: our grep ends a line at its first NUL, and a loop takes seconds.
@@ -27,9 +28,9 @@ kill -"$2" "-$group" 2>/dev/null || exit 3
 
 
 def split_environment(env: Sequence[tuple[str, str]]) -> tuple[Mapping[str, str], Mapping[str, str]]:
-    """What goes by SSH requests, and what must go by the command line: PATH (sshd sets its own) and the surplus."""
+    """What goes by SSH requests, and what must go by the command line: what sshd sets itself, and the surplus."""
     variables = dict(env)
-    by_line = {name: variables.pop(name) for name in ("PATH",) if name in variables}
+    by_line = {name: variables.pop(name) for name in _SSHD_SETS if name in variables}
     for name in [name for name in variables if _NAME.match(name)][_SSH_VARIABLES:]:
         by_line[name] = variables.pop(name)
     return variables, by_line

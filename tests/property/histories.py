@@ -124,6 +124,25 @@ def crossroads() -> list[History]:
     ]
 
 
+def corners() -> list[History]:
+    """Single things that random histories seldom come to."""
+    plain, large = sandbox("web", protect=False), sandbox("web", resources=Resources(1, GIB, 16 * GIB))
+    kept = sandbox("web", protect=True)
+    other_image, smaller, protected = (
+        (Edit("web", "image", _IMAGES[1]), Edit("db", "image", _IMAGES[1])),
+        (Edit("web", "resources", Resources(1, GIB, 4 * GIB)),),
+        (Edit("web", "protect", True),),
+    )
+    found = [Round(strikes=(Strike(False, 1, kind),)) for kind in ("delete disk", "pause", "unplug", "hang", "outdate")]
+    return [
+        *(History(1, (plain,), (Round(), round)) for round in found),
+        History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
+        History(1, (kept,), (Round(), Round(action="remove"))),
+        History(1, (plain, sandbox("db")), (Round(), Round(edits=other_image, only=("web",)))),
+        History(1, (large,), (Round(), Round(edits=smaller))),
+    ]
+
+
 def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[DesiredSandbox, ...]:
     """The file after some edits."""
     specs = {spec.id.name: spec for spec in file}

@@ -1,7 +1,4 @@
-"""Lives a history on the fake host, through the real pipeline, and checks what must hold, always and in the end.
-
-`Life` is a project and its user; `Watch` looks on at one execution.
-"""
+"""Lives a history on the fake host, through the real pipeline, and checks what must hold, always and in the end."""
 
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -21,16 +18,17 @@ from sandboxfile.apply import executor
 from sandboxfile.apply.journal import interrupted_steps
 from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.host.layout import Layout
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState
-from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepSkipped, StepStarted
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
 
-from .attempt import ATTEMPT, Attempt, Strike
+from .attempt import ATTEMPT, Attempt
+from .checks import Broken, Watch, differences, setup_problem
 from .fake_host import FakeHost, beneath_the_real_thing
-from .fake_supervisor import Box, Disk, Supervisor
+from .fake_supervisor import Disk, Supervisor
 from .histories import PROJECT, History, Round, edited
 
 _ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
@@ -53,10 +51,6 @@ class Intent:
 
 INTENT: ContextVar[Intent | None] = ContextVar("intent", default=None)
 PLAN: ContextVar[Plan | None] = ContextVar("plan", default=None)
-
-
-class Broken(AssertionError):
-    """Something happened that must not."""
 
 
 def live(history: History) -> list[int]:
@@ -130,9 +124,10 @@ class Life:
             self.host.files.add(self.source)
         names = {spec.id.name for spec in self.file}
         round = replace(round, only=tuple(name for name in round.only if name in names))
+        if round.action == "up" and not round.only and not round.remove_orphans:
+            await self._plan_is_refused_rightly(round)
         await self._attempt(self._maker(round), self._intent(round), round)
-        if not round.strikes:
-            self._must_hold()
+        self._must_hold()
 
     def _maker(self, round: Round) -> Callable[[], Awaitable[list[Plan]]]:
         if round.action in VERBS:
@@ -294,13 +289,10 @@ class Life:
             raise Broken("an apply hangs")
         round = Round()
         while True:
-            (plan,) = await self._maker(round)()
-            expected = set(self._expected_refusals(round.allow_destroy))
-            if expected != {diagnostic.summary for diagnostic in plan.diagnostics}:
-                raise Broken(f"refused: {plan.diagnostics}; to be expected: {expected}")
+            plan = await self._plan_is_refused_rightly(round)
             if not plan.diagnostics:
                 break
-            round = await self._give_in(expected, round)
+            round = await self._give_in({diagnostic.summary for diagnostic in plan.diagnostics}, round)
         before = {id: (box.supervisor, box.disk) for id, box in self.host.boxes.items()}
         outcome = await self._attempt(self._maker(round), self._intent(round), round)
         self._must_hold()
@@ -310,6 +302,13 @@ class Life:
         self._as_the_file_says()
         await self._nothing_left_to_do()
         await self._take_down()
+
+    async def _plan_is_refused_rightly(self, round: Round) -> Plan:
+        (plan,) = await self._maker(round)()
+        expected = set(self._expected_refusals(round.allow_destroy))
+        if expected != {diagnostic.summary for diagnostic in plan.diagnostics}:
+            raise Broken(f"refused: {plan.diagnostics}; to be expected: {expected}")
+        return plan
 
     def _expected_refusals(self, allow_destroy: bool) -> Iterator[str]:
         """What a person would refuse, from what is there."""
@@ -385,97 +384,3 @@ class Life:
         self._must_hold()
         if outcome is None or not outcome.ok or self.host.boxes or self.host.half_made:
             raise Broken(f"something is left after down: {outcome} {self.host.boxes}")
-
-
-class Watch:
-    """What an executor may do with one plan."""
-
-    def __init__(
-        self, plan: Plan, parallel: int, check: Callable[[bool, str], None], fingerprint: Callable[[], str]
-    ) -> None:
-        self._fingerprint = fingerprint
-        self._stale = now if (now := fingerprint()) != plan.observation else None
-        self._needs = {step.key: step.needs for step in plan.steps}
-        self._parallel, self._check = parallel, check
-        self.open: dict[str, None] = {}
-        self.ends: dict[str, str] = {}
-        check(len(self._needs) == len(plan.steps), "keys of steps are not unique")
-
-    def see(self, event: Event) -> None:
-        match event:
-            case StepStarted(key):
-                self._begin()
-                self._check(key not in self.open and key not in self.ends, f"{key} starts twice")
-                early = [need for need in self._needs[key] if self.ends.get(need) != "done"]
-                self._check(not early, f"{key} starts before {early}")
-                self.open[key] = None
-                self._check(len(self.open) <= self._parallel, "more steps at once than allowed")
-            case StepFinished(key):
-                self._end(key, "done")
-            case StepFailed(key):
-                self._end(key, "failed")
-            case StepSkipped(key):
-                self.ends[key] = "skipped"
-
-    def _begin(self) -> None:
-        if (attempt := ATTEMPT.get()) is not None:
-            attempt.begin_steps()
-        if self._stale is not None and not self.ends and not self.open:
-            self._check(self._fingerprint() != self._stale, "a stale plan is executed")
-
-    def _end(self, key: str, how: str) -> None:
-        self._check(key in self.open, f"{key} ends and never began")
-        self.open.pop(key, None)
-        self.ends[key] = how
-
-    def agree(self, outcome: Outcome) -> None:
-        """The outcome is what was seen, for every step."""
-        told = {
-            **dict.fromkeys(outcome.done, "done"),
-            **dict.fromkeys((key for key, _ in outcome.failed), "failed"),
-            **dict.fromkeys(outcome.skipped, "skipped"),
-        }
-        self._check(told == self.ends and told.keys() == self._needs.keys(), "the outcome is not what happened")
-
-
-def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[str, Any, Any]]:
-    """What is compared, as wanted and as it is."""
-    record, supervisor, disk = box.record, box.supervisor, box.disk
-    if record is None or supervisor is None or disk is None:
-        yield "whole and running", True, (record is not None, supervisor is not None, disk is not None)
-        return
-    yield "record", spec, record.spec
-    yield "source", source, record.source
-    yield "health", ("running", False, False), (supervisor.health, supervisor.paused, supervisor.hanging)
-    yield "outdated", False, supervisor.outdated
-    yield "image", spec.image.digest, disk.image
-    yield "size", (spec.resources.cpus, spec.resources.memory), (supervisor.cpus, supervisor.memory)
-    yield "disk is large enough", True, disk.size >= spec.resources.disk
-    yield "workspaces", {workspace.target: workspace for workspace in spec.workspaces}, supervisor.devices
-    for name in ("env", "user", "restart", "command"):
-        yield f"the supervisor's {name}", getattr(spec, name), getattr(supervisor.spec, name)
-    if spec.command is not None:
-        ended_for_good = supervisor.main == "exited" and spec.restart == "no"
-        yield "main process", "running", "running" if ended_for_good else supervisor.main
-
-
-def setup_problem(box: Box) -> str | None:
-    """Every setup command ran, in order, once; more often only where one was cut off or the list was edited."""
-    assert box.disk is not None
-    assert box.record is not None
-    disk = box.disk
-    if disk.finished is None:
-        return f"setup is not finished: {disk.runs}"
-    if not disk.disturbed and disk.runs != [(command, True) for command in disk.setup]:
-        return f"setup {disk.setup} ran as {disk.runs}"
-    if not is_subsequence(disk.finished, [command for command, ended in disk.runs if ended]):
-        return f"setup {disk.finished} ran as {disk.runs}"
-    return None
-
-
-def is_subsequence(part: tuple[Command, ...], whole: list[Command]) -> bool:
-    rest = iter(whole)
-    return all(item in rest for item in part)
-
-
-__all__ = ["Broken", "Strike", "live"]

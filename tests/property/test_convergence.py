@@ -19,10 +19,11 @@ from sandboxfile.host import statedir
 from sandboxfile.planning import changes, project, sandbox, verbs
 
 from .attempt import Strike
+from .checks import Broken
 from .fake_host import FakeHost
 from .fake_supervisor import Supervisor
-from .histories import History, Round, crossroads, histories
-from .living import Broken, live
+from .histories import History, Round, corners, crossroads, histories
+from .living import live
 from .mutation import Mutation, mutated
 
 HISTORIES = int(os.environ.get("SBX_HISTORIES", "0"))
@@ -40,6 +41,11 @@ def test_the_next_apply_converges_and_nothing_protected_is_lost(history: History
 @pytest.mark.parametrize("history", crossroads())
 def test_an_apply_can_be_struck_at_every_place_and_the_file_undone(history: History) -> None:
     strike_everywhere(history)
+
+
+@pytest.mark.parametrize("history", corners())
+def test_corners_that_chance_seldom_comes_to(history: History) -> None:
+    live(history)
 
 
 def strike_everywhere(history: History) -> None:
@@ -126,9 +132,9 @@ def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
 
 
 def look_everywhere(rare: bool) -> None:
-    for history in crossroads():
-        if rare:
+    if rare:
+        for history in crossroads():
             strike_everywhere(history)
-        else:
-            live(history)
+    for history in (*corners(), *crossroads()):
+        live(history)
     search()

@@ -57,6 +57,7 @@ def test_exit_codes_are_the_commands_own(box):
     assert box("exec", "-e", "A=x y'z", "-e", "PATH=/usr/bin:/bin", "box", "sh", "-c", "echo $A $PATH").stdout == (
         "x y'z /usr/bin:/bin\n"
     )
+    assert box("exec", "-e", "HOME=/opt", "-e", "USER=me", "box", "sh", "-c", "echo $HOME $USER").stdout == "/opt me\n"
     assert box("exec", "box", "printf", "%s|", "a b", "", "$HOME", "'\"\\").stdout == "a b||$HOME|'\"\\|"
     streams = box("exec", "box", "sh", "-c", "echo out; echo err >&2")
     assert (streams.stdout, streams.stderr) == ("out\n", "err\n")
