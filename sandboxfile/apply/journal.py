@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from sandboxfile.errors import HostError
-from sandboxfile.host.statedir import sync_directory
+from sandboxfile.host.durable import sync_directory
 from sandboxfile.model.events import Event, StepFailed, StepFinished, StepStarted
 from sandboxfile.model.plan import Plan
 

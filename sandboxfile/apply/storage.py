@@ -12,8 +12,9 @@ from pathlib import Path
 import anyio
 
 from sandboxfile.errors import BuildError, BusyError, HostError
+from sandboxfile.host.durable import sync_directory
 from sandboxfile.host.layout import Layout, SandboxPaths
-from sandboxfile.host.statedir import read_record, sync_directory, try_lock, write_record
+from sandboxfile.host.statedir import read_record, try_lock, write_record
 from sandboxfile.images.debian import find_image
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied

@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +20,7 @@ import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from sandboxfile.errors import BusyError, HostError, StateError
+from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import is_name
@@ -31,30 +31,6 @@ _PROBE_TRIES, _PROBE_PAUSE = 8, 0.002  # a probe takes 10 microseconds, when its
 
 
 # --- records -----------------------------------------------------------------------------------------------------
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Replace a file as one step: temporary file, fsync, rename, fsync of the directory. Mode 0600."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).rename(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-
-
-def sync_directory(path: Path) -> None:
-    """Make renames and unlinks in a directory durable."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @cache

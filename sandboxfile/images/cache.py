@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sandboxfile.errors import BuildError
+from sandboxfile.host.durable import sync_directory
 
 MANIFEST = "manifest.json"
 VERSION = 1
@@ -109,7 +110,7 @@ def _seal(work: Path, digest: str, facts: Mapping[str, Any]) -> Manifest:
         stream.flush()
         os.fsync(stream.fileno())
     work.chmod(0o755)
-    _fsync_directory(work)
+    sync_directory(work)
     return manifest
 
 
@@ -117,15 +118,7 @@ async def _replace(work: Path, target: Path, remove: Remove) -> None:
     if target.exists():  # broken, else it had been found
         await remove(target)
     work.rename(target)
-    _fsync_directory(target.parent)
-
-
-def _fsync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(target.parent)
 
 
 async def _drop_scratch(work: Path, remove: Remove) -> None:

@@ -22,8 +22,8 @@ from typing import cast, get_args
 import anyio
 
 from sandboxfile.errors import HostError
+from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import write_atomic
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.vm.jail import KVM, firmware, qemu_program
 from sandboxfile.vm.machine import Accelerator

@@ -11,8 +11,8 @@ import struct
 from pathlib import Path
 
 from sandboxfile.errors import HostError, MachineError
+from sandboxfile.host.durable import sync_directory
 from sandboxfile.host.process import run
-from sandboxfile.host.statedir import sync_directory
 
 _MAGIC = b"QFI\xfb"
 _SIZE_AT = 24  # big-endian 64-bit virtual size: qcow2 specification, header

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from sandboxfile.errors import HostError, StateError
+from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import locked_shortly, write_atomic
+from sandboxfile.host.statedir import locked_shortly
 
 AGENT = 1000
 RECORD_VERSION = 1

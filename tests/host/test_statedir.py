@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from sandboxfile.errors import BusyError, HostError, StateError
 from sandboxfile.host import statedir
+from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import (
     ensure_directories,
@@ -28,7 +29,6 @@ from sandboxfile.host.statedir import (
     read_record,
     sandbox_directories,
     try_lock,
-    write_atomic,
     write_record,
 )
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
@@ -143,7 +143,7 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 _WRITE_AND_BE_KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from sandboxfile.host.statedir import write_atomic
+from sandboxfile.host.durable import write_atomic
 
 path = Path(sys.argv[1])
 contents = [bytes([65 + number]) * (1 << 20) for number in range(2)]
