@@ -72,3 +72,7 @@ class BuildError(SandboxfileError):
 
 class ControlError(SandboxfileError):
     """A supervisor hung up or speaks another version of the protocol."""
+
+
+class PolicyError(SandboxfileError):
+    """A network policy that this program cannot go by: nothing is decided by it, and the old one stays in force."""
