@@ -11,43 +11,69 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from sandboxfile.diagnostics import Diagnostics, in_order
-from sandboxfile.host.inputs import gather, read_file
-from sandboxfile.host.layout import Layout
+from sandboxfile.diagnostics import Diagnostics, has_errors, in_order
+from sandboxfile.host.files import read_file
+from sandboxfile.host.inputs import gather
+from sandboxfile.host.layout import MACHINE_POLICY, Layout
+from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.host.statedir import ensure_directories, hold_lock
 from sandboxfile.language.document import decode
 from sandboxfile.language.validate import load as load_text
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.verbs import Verb
+from sandboxfile.resolve.policies import PolicyTest, policy_tests
+from sandboxfile.resolve.policy_tests import run_policy_tests
 from sandboxfile.resolve.project import resolve
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A sandbox file, read. `desired` is None when it is wrong; `sources` are texts by file name, for snippets."""
+    """A sandbox file, read. `desired` is None when it is wrong; `sources` are texts by file name, for snippets.
+
+    `file` is what could be understood of it; `whole` when that is all, and the policy files of user and machine are
+    right too. Only then there are `policy_tests`: those of all policies in sight.
+    """
 
     desired: DesiredState | None
     diagnostics: Diagnostics
     sources: dict[str, str]
+    file: SandboxFile | None = None
+    policy_tests: tuple[PolicyTest, ...] = ()
+    today: str = ""
 
 
-def load(path: Path, layout: Layout) -> Loaded:
-    """Read, parse, validate and resolve one sandbox file. Raises SandboxfileError when it cannot be read at all."""
+def load(path: Path, layout: Layout, content: bytes | None = None, *, machine_policy: Path = MACHINE_POLICY) -> Loaded:
+    """Read, parse, validate and resolve one sandbox file. Raises SandboxfileError when it cannot be read at all.
+
+    With `content`: as if that stood in the file.
+    """
     name = str(path)
-    text, problems = decode(read_file(path), name)
+    text, problems = decode(read_file(path) if content is None else content, name)
     if text is None:
         return Loaded(None, problems, {})
-    file, _, found = load_text(text, name)
+    policies = read_policy_files(layout, machine=machine_policy)
+    sources = {**policies.sources, name: text}
+    file, _, found = load_text(text, name, policies.names)
     problems += found
     if file is None:
-        return Loaded(None, in_order(problems), {name: text})
-    desired, found = resolve(file, gather(file, path, layout, os.environ))
-    return Loaded(desired, in_order(problems + found), {name: text})
+        return Loaded(None, in_order(problems + policies.problems), sources)
+    if has_errors(policies.problems):
+        file.placed({}, whole=False)
+    inputs = gather(file, path, layout, os.environ, policies)
+    desired, found = resolve(file, inputs)
+    tests = policy_tests(file, inputs) if file.whole else ()
+    return Loaded(desired, in_order(problems + found), sources, file, tests, inputs.today)
+
+
+def failed_policy_tests(loaded: Loaded) -> Diagnostics:
+    """What the tests written with the policies find: an error for each request that is decided otherwise."""
+    return run_policy_tests(loaded.policy_tests, loaded.today)
 
 
 async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions) -> Plan:

@@ -2,6 +2,7 @@
 
 import os
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 import anyio
@@ -121,6 +122,46 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_world(file, layout):
         pipeline.load(file.parent / "no.yaml", layout)
     with pytest.raises(HostError):
         pipeline.load(file.parent, layout)
+
+
+def policy_file(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o644)
+    return path
+
+
+def test_policies_of_user_and_machine_hold_every_sandbox(file, clean_home, layout):
+    layout = replace(layout, config=clean_home / "config")
+    user = policy_file(layout.user_policy, "default_policy: mine\npolicies: {mine: {allow: [a.example.com]}}\n")
+    machine = policy_file(clean_home / "machine.yaml", "policies: {corp: {enforce: true, mode: allow}}\n")
+    loaded = pipeline.load(file, layout, machine_policy=machine)
+    assert [[layer.name for layer in spec.policy.layers] for spec in loaded.desired.sandboxes] == [
+        ["machine policy corp", "user policy mine"]
+    ] * 2
+    user.chmod(0o666)
+    loaded = pipeline.load(file, layout, machine_policy=machine)
+    assert loaded.desired is None
+    assert not loaded.file.whole
+    assert [problem.summary for problem in loaded.diagnostics] == ["Policy file not readable"]
+
+
+def test_tests_of_policies_are_run_on_demand(file, layout):
+    file.write_text(
+        "policies: {p: {allow: [a.example.com], tests: {allow: [a.example.com, b.example.com]}}}\n"
+        "sandboxes: {web: {policy: p}}\n"
+    )
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is not None
+    assert [test.name for test in loaded.policy_tests] == ["policy p"]
+    (problem,) = pipeline.failed_policy_tests(loaded)
+    assert str(problem.span) == f"{file}:1:71"
+
+
+def test_other_content_is_read_as_if_it_stood_in_the_file(file, layout):
+    loaded = pipeline.load(file, layout, b"name: other\nsandboxes: {}\n")
+    assert loaded.desired.project == "other"
+    assert loaded.sources == {str(file): "name: other\nsandboxes: {}\n"}
 
 
 # --- plan --------------------------------------------------------------------------------------------------------

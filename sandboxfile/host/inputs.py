@@ -1,8 +1,9 @@
-"""Looks at this host for `resolve`: finds and reads the sandbox file, and gathers facts about the paths it names.
+"""Looks at this host for `resolve`: finds the sandbox file, and gathers facts about the paths and presets it names.
 
-Reads regular files only, and no more of them than a sandbox file may have. Decides nothing.
+Decides nothing.
 """
 
+import datetime
 import os
 import stat
 from collections.abc import Mapping
@@ -10,10 +11,20 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sandboxfile.errors import HostError, NotFoundError
+from sandboxfile.host.files import read_file as read_file
 from sandboxfile.host.layout import SANDBOX_FILES, Layout
+from sandboxfile.host.registries import preset_facts
 from sandboxfile.language.document import FILE_LIMIT
 from sandboxfile.model.spec import SandboxFile
-from sandboxfile.resolve.inputs import PathFact, ResolveInputs, absolute, env_files_needed, paths_needed
+from sandboxfile.resolve.inputs import (
+    PathFact,
+    PolicyFiles,
+    ResolveInputs,
+    absolute,
+    env_files_needed,
+    paths_needed,
+    presets_needed,
+)
 
 _LINK_LIMIT = 40  # as the kernel's MAXSYMLINKS
 
@@ -27,33 +38,20 @@ def find_file(start: Path) -> Path | None:
     return None
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file; of a file that is too long, enough for `decode` and `parse` to say so.
-
-    Raises NotFoundError, and HostError when it is no regular file or may not be read.
-    """
-    try:
-        # Without O_NONBLOCK a FIFO would wait for a writer, for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise NotFoundError(f"there is no file {path}") from exc
-    except OSError as exc:
-        raise HostError(f"cannot read {path}: {exc.strerror}") from exc
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise HostError(f"cannot read {path}: it is not a regular file")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(4 * FILE_LIMIT + 1)  # the limit counts characters, of at most four bytes
-    except OSError as exc:
-        raise HostError(f"cannot read {path}: {exc.strerror}") from exc
-    finally:
-        os.close(handle)
-
-
 def gather(
-    file: SandboxFile, path: Path, layout: Layout, environ: Mapping[str, str], home: Path | None = None
+    file: SandboxFile,
+    path: Path,
+    layout: Layout,
+    environ: Mapping[str, str],
+    policies: PolicyFiles,
+    *,
+    home: Path | None = None,
+    today: str = "",
 ) -> ResolveInputs:
-    """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here."""
+    """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here.
+
+    `policies` are those of `host.policy_files`; `today` is now, in UTC, unless given.
+    """
     here = str(Path.cwd())
     home_path = absolute(str(home or Path.home()), here, here)
     file_path = absolute(str(path), here, home_path)
@@ -62,7 +60,16 @@ def gather(
     wanted = env_files_needed(file, base, home_path)
     paths = paths_needed(file, base, home_path) | {file_path, home_path, *private}
     facts = {path: look(path, read=path in wanted) for path in sorted(paths)}
-    return ResolveInputs(file_path, home_path, private, MappingProxyType(facts), MappingProxyType(dict(environ)))
+    return ResolveInputs(
+        file_path,
+        home_path,
+        private,
+        MappingProxyType(facts),
+        MappingProxyType(dict(environ)),
+        policies,
+        preset_facts(presets_needed(file, policies), Path(home_path), environ),
+        today or datetime.datetime.now(datetime.UTC).date().isoformat(),
+    )
 
 
 def look(path: str, *, read: bool = False) -> PathFact:

@@ -4,7 +4,9 @@
     cache    $XDG_CACHE_HOME/sandboxfile    kernels and images by content; safe to delete at any time
     runtime  $XDG_RUNTIME_DIR/sandboxfile   sockets; short, because a UNIX socket's path is limited to 107 bytes
 
-`SBX_HOME` moves all three.
+    config   $XDG_CONFIG_HOME/sandboxfile   what the user says for all projects; read, never written
+
+`SBX_HOME` moves the first three.
 """
 
 import hashlib
@@ -15,6 +17,7 @@ from pathlib import Path
 from sandboxfile.names import SandboxId
 
 SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
+MACHINE_POLICY = Path("/etc/sandboxfile/policy.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,25 @@ class SandboxPaths:
     def supervisor_log(self) -> Path:
         return self.root / "supervisor.log"
 
+    @property
+    def network_log(self) -> Path:
+        """What it reached and what was blocked, a JSON line each; written by the gateway."""
+        return self.root / "network.log"
+
+    @property
+    def authority(self) -> Path:
+        """Certificate and key of the sandbox's own certificate authority, PEM."""
+        return self.root / "authority.pem"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The three roots of one user."""
+    """The roots of one user."""
 
     state: Path
     cache: Path
     runtime: Path
+    config: Path = Path("/nonexistent")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], home: Path, uid: int) -> "Layout":
@@ -76,8 +90,9 @@ class Layout:
             value = environ.get(name, "")
             return Path(value) if value.startswith("/") else None
 
+        config = absolute("XDG_CONFIG_HOME") or home / ".config"
         if moved := absolute("SBX_HOME"):
-            return cls(moved / "state", moved / "cache", moved / "run")
+            return cls(moved / "state", moved / "cache", moved / "run", config / "sandboxfile")
         state = absolute("XDG_STATE_HOME") or home / ".local/state"
         cache = absolute("XDG_CACHE_HOME") or home / ".cache"
         runtime = absolute("XDG_RUNTIME_DIR")
@@ -85,6 +100,7 @@ class Layout:
             state / "sandboxfile",
             cache / "sandboxfile",
             runtime / "sandboxfile" if runtime else Path(f"/tmp/sandboxfile-{uid}"),  # noqa: S108 - checked to be ours, 0700
+            config / "sandboxfile",
         )
 
     @property
@@ -115,6 +131,30 @@ class Layout:
     def host_record(self) -> Path:
         """Decisions made once per host: the subordinate ids of a root caller."""
         return self.state / "host.json"
+
+    @property
+    def gateway_lock(self) -> Path:
+        """Held with flock by the gateway for life: lock held = gateway running."""
+        return self.state / "gateway.lock"
+
+    @property
+    def gateway_log(self) -> Path:
+        return self.state / "gateway.log"
+
+    @property
+    def gateway_socket(self) -> Path:
+        key = hashlib.sha256(f"{self.state}".encode()).hexdigest()[:16]
+        return self.runtime / f"gateway-{key}.sock"
+
+    @property
+    def user_policy(self) -> Path:
+        """The user's own policies, which also say which one a sandbox gets that names none."""
+        return self.config / "policy.yaml"
+
+    @property
+    def resolver_overrides(self) -> Path:
+        """What names resolve to on this host's way out, said by its operator; read by the gateway alone."""
+        return self.config / "resolver.json"
 
     @property
     def platforms(self) -> Path:

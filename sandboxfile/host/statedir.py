@@ -20,10 +20,10 @@ import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from sandboxfile.errors import BusyError, HostError, StateError
+from sandboxfile.host.directories import sandbox_directories as sandbox_directories
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
-from sandboxfile.names import is_name
 
 RECORD_VERSION = 1
 _LOCK_POLL = 0.05  # seconds
@@ -175,21 +175,3 @@ def locked_shortly(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-# --- sandboxes ---------------------------------------------------------------------------------------------------
-
-
-def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
-    """Every `(project, name)` that has a directory, sorted. What is not a name is not ours, or half made."""
-    found = []
-    for project in _directories(layout.sandboxes):
-        found += [(project.name, sandbox.name) for sandbox in _directories(project)]
-    return sorted(found)
-
-
-def _directories(path: Path) -> list[Path]:
-    try:
-        return [entry for entry in path.iterdir() if is_name(entry.name) and entry.is_dir()]
-    except FileNotFoundError:  # also: deleted while we looked
-        return []

@@ -25,7 +25,7 @@ LIBRARIES = "lib/x86_64-linux-gnu"
 LOADER = "lib64/ld-linux-x86-64.so.2"
 # What is needed before the tools disk is reached, and what every guest uses: each later load costs a process.
 EARLY_MODULES = (
-    "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_balloon", "qemu_fw_cfg",
+    "virtio_pci", "virtio_blk", "virtio_console", "virtio_rng", "virtio_balloon", "virtio_net", "qemu_fw_cfg",
     "ext4", "erofs", "overlay", "fuse", "virtiofs",
 )  # fmt: skip
 EARLY_COMMANDS = ("sh", "mount", "insmod", "mkdir", "chroot", "sleep", "sync", "poweroff")

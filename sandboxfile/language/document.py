@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
@@ -32,6 +32,7 @@ from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table
 FILE_LIMIT = 256 << 10  # characters, and bytes read of a file
 NODE_LIMIT = 50_000  # nodes after aliases are expanded
 DEPTH_LIMIT = 64
+BEGIN = "begin with `sandboxes:`; `sbx init` writes an example"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,11 @@ class Document:
     whole: bool
 
 
-def parse(text: str, filename: str) -> tuple[Document | None, Diagnostics]:
-    """The tree of a file and everything that is wrong with it as YAML. Never raises, whatever the text."""
+def parse(text: str, filename: str, begin: str = BEGIN) -> tuple[Document | None, Diagnostics]:
+    """The tree of a file and everything that is wrong with it as YAML. Never raises, whatever the text.
+
+    `begin` is the hint for a file with nothing in it.
+    """
     builder = _Builder(_Places(text, filename))
     try:
         _check_text(text, builder.places)
@@ -54,8 +58,7 @@ def parse(text: str, filename: str) -> tuple[Document | None, Diagnostics]:
     except _GivenUp as given_up:
         return None, (*builder.problems, given_up.problem)
     if builder.root is None:
-        hint = "begin with `sandboxes:`; `sbx init` writes an example"
-        empty = error("Empty file", "There is nothing in this file.", None, hint)
+        empty = error("Empty file", "There is nothing in this file.", None, begin)
         return None, tuple(builder.problems) or (empty,)
     return Document(filename, text, builder.root, not builder.problems), tuple(builder.problems)
 
@@ -250,7 +253,8 @@ class _Builder:
         if event.anchor in self._anchors:
             self._problem("Alias cycle", f"`*{event.anchor}` stands inside the very thing that it names.", event)
         else:
-            self._problem("Unknown alias", f"There is no anchor `&{event.anchor}` above this line.", event)
+            hint = "text that begins with `*` is written in quotes"
+            self._problem("Unknown alias", f"There is no anchor `&{event.anchor}` above this line.", event, hint)
         if self._open and self._open[-1].table and self._open[-1].key is None:
             self._add(Scalar(None, self.places.of(event)), False)  # a key; `_not_text` knows
         elif self._open:
@@ -328,3 +332,38 @@ class _Builder:
 
 def _too_deep(span: Span) -> NoReturn:
     _give_up("Nested too deeply", f"The file is nested more than {DEPTH_LIMIT} levels deep.", span)
+
+
+# --- for edits ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A parser event by its offsets in the text. `value` is what a scalar says, or the name of an alias.
+
+    The start of a thing with an anchor is the anchor's. The end of a block is where the next thing begins, and so are
+    both offsets of a value that is not written.
+    """
+
+    kind: Literal["map", "list", "end", "scalar", "alias"]
+    start: int
+    end: int
+    flow: bool = False
+    value: str = ""
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """What stands where in a text that `parse` has found whole."""
+    for event in YAML(typ="safe", pure=True).parse(text):
+        start, end = event.start_mark.index, event.end_mark.index
+        match event:
+            case MappingStartEvent():
+                yield Token("map", start, end, bool(event.flow_style))
+            case SequenceStartEvent():
+                yield Token("list", start, end, bool(event.flow_style))
+            case MappingEndEvent() | SequenceEndEvent():
+                yield Token("end", start, end)
+            case ScalarEvent():
+                yield Token("scalar", start, end, value=event.value)
+            case AliasEvent():
+                yield Token("alias", start, end, value=event.anchor)

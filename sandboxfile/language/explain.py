@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from sandboxfile.diagnostics import Diagnostic, Span, error
 from sandboxfile.language.tree import Node, Scalar, Sequence, Table, find
-from sandboxfile.model.spec import Path, SandboxFile
+from sandboxfile.model.spec import Path
 
 # What a Compose user types, by what it is called here.
 _COMPOSE_NAMES = {"services": "sandboxes", "environment": "env", "image": "template", "entrypoint": "command"}
@@ -22,6 +22,7 @@ _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
     "size_type": "a size",
+    "date_type": "a date",
     "bool_type": "true or false",
     "dict_type": "a map",
     "model_type": "a map",
@@ -42,7 +43,8 @@ def place(root: Node, loc: tuple[str | int, ...]) -> Path:
     return path
 
 
-def explain(root: Node, path: Path, item: ErrorDetails) -> Diagnostic:
+def explain(language: type[BaseModel], root: Node, path: Path, item: ErrorDetails) -> Diagnostic:
+    """One finding, about the part at `path`; `language` is the model of the whole file."""
     found = find(root, path)
     assert found is not None, "a path of `place` is in the tree"
     node, key = found
@@ -53,14 +55,14 @@ def explain(root: Node, path: Path, item: ErrorDetails) -> Diagnostic:
             span = at_key if item["loc"][-1] == "[key]" else node.span
             return error(parts["summary"], parts["detail"], span, parts["hint"])
         case "extra_forbidden":
-            return _unknown_field(path, at_key)
+            return _unknown_field(language, path, at_key)
         case "missing":
-            detail = f"{_owner(path).capitalize()} needs the field `{item['loc'][-1]}`."
+            detail = f"{_owner(language, path).capitalize()} needs the field `{item['loc'][-1]}`."
             return error("Missing field", detail, at_key)
         case "literal_error":
-            return _unsupported_value(path, node)
+            return _unsupported_value(language, path, node)
         case "form":
-            return _wrong_type(path, node, _expected_forms(item), at_key)
+            return _wrong_type(path, node, _expected_forms(language, item), at_key)
         case kind:
             return _wrong_type(path, node, _EXPECTED.get(kind, item["msg"]), at_key)
 
@@ -88,8 +90,8 @@ def _type_hint(node: Node, expected: str) -> str | None:
     return None
 
 
-def _unsupported_value(path: Path, node: Node) -> Diagnostic:
-    field = _model_field(path)
+def _unsupported_value(language: type[BaseModel], path: Path, node: Node) -> Diagnostic:
+    field = _model_field(language, path)
     choices = [str(choice) for choice in get_args(field)]
     shown = f"`{node.value}`" if isinstance(node, Scalar) and isinstance(node.value, str) else kind_of(node)
     detail = f"{_label(path)}: expected one of {', '.join(choices)}, found {shown}."
@@ -97,14 +99,14 @@ def _unsupported_value(path: Path, node: Node) -> Diagnostic:
     return error("Unsupported value", detail, node.span, did_you_mean(text, choices))
 
 
-def _unknown_field(path: Path, span: Span) -> Diagnostic:
+def _unknown_field(language: type[BaseModel], path: Path, span: Span) -> Diagnostic:
     name = str(path[-1])
-    model = _model_field(path[:-1])
-    fields = list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    model = _first_model(_model_field(language, path[:-1]))
+    fields = list(model.model_fields) if model is not None else []
     known = {compose: ours for compose, ours in _COMPOSE_NAMES.items() if ours in fields}
     close = difflib.get_close_matches(name.lower(), [*fields, *known], n=1)
     hint = f"did you mean `{known.get(close[0], close[0])}`?" if close else None
-    return error("Unknown field", f"`{name}` is not a field of {_owner(path[:-1])}.", span, hint)
+    return error("Unknown field", f"`{name}` is not a field of {_owner(language, path[:-1])}.", span, hint)
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:
@@ -125,8 +127,8 @@ def kind_of(node: Node) -> str:
     return "text" if isinstance(value, str) else f"the number {getattr(value, 'text', value)}"
 
 
-def _expected_forms(item: ErrorDetails) -> str:
-    field = _model_field(tuple(part for part in item["loc"] if part not in ("<text>", "<list>", "<map>")))
+def _expected_forms(language: type[BaseModel], item: ErrorDetails) -> str:
+    field = _model_field(language, tuple(part for part in item["loc"] if part not in ("<text>", "<list>", "<map>")))
     forms = [str(tag)[1:-1] for tag in _tags(field)]
     return " or ".join({"text": "text", "list": "a list", "map": "a map"}[form] for form in forms)
 
@@ -142,9 +144,9 @@ def _tags(hint: Any) -> Iterator[str]:
 # --- what the models say of a place ------------------------------------------------------------------------------
 
 
-def _model_field(path: Path) -> Any:
+def _model_field(language: type[BaseModel], path: Path) -> Any:
     """The type that the language has at a path: a model, a Literal, a union of forms."""
-    hint: Any = SandboxFile
+    hint: Any = language
     for part in path:
         model = _first_model(hint)
         if isinstance(part, str) and model is not None and part in model.model_fields:
@@ -194,11 +196,15 @@ _OWNERS: Mapping[str, str] = {
     "Workspace": "a workspace",
     "Resources": "resources",
     "Packages": "packages",
+    "PolicyFile": "a policy file",
+    "PolicySpec": "a policy",
+    "RuleSpec": "a rule",
+    "TestsSpec": "tests",
 }
 
 
-def _owner(path: Path) -> str:
-    model = _first_model(_model_field(path))
+def _owner(language: type[BaseModel], path: Path) -> str:
+    model = _first_model(_model_field(language, path))
     return _OWNERS[model.__name__] if model is not None else _label(path)
 
 

@@ -1,10 +1,10 @@
 """References between the objects of one file: do they exist, do they go round in circles. Called by `validate`."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from sandboxfile.diagnostics import Diagnostic, error
 from sandboxfile.language.explain import did_you_mean
-from sandboxfile.language.tree import Table, find
+from sandboxfile.language.tree import Table, find, keys
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.spec import Path, SandboxFile, Template
 
@@ -14,12 +14,12 @@ def check_references(file: SandboxFile, root: Table) -> Iterator[Diagnostic]:
 
     Names come from `root`, the whole tree: what refers to a template with an error of its own is no second error.
     """
-    known = set(BUILTIN_TEMPLATES) | set(_keys(root, "templates"))
+    known = set(BUILTIN_TEMPLATES) | set(keys(root, "templates"))
     for path, name in _uses(file):
         if name not in known:
             hint = did_you_mean(name, known) or f"the templates are {', '.join(sorted(known))}"
             yield error("Unknown template", f"There is no template `{name}`.", file.span(*path), hint)
-    for name in _keys(root, "templates"):
+    for name in keys(root, "templates"):
         if name in BUILTIN_TEMPLATES:
             found = find(root, ("templates", name))
             detail = f"`{name}` is built in and cannot be redefined."
@@ -27,11 +27,6 @@ def check_references(file: SandboxFile, root: Table) -> Iterator[Diagnostic]:
                 "Reserved name", detail, found[1] if found else None, f"give it another name, with `base: {name}`"
             )
     yield from _cycles(file)
-
-
-def _keys(root: Table, field: str) -> Collection[str]:
-    entry = root.entry(field)
-    return [item.key for item in entry.value.entries] if entry and isinstance(entry.value, Table) else []
 
 
 def _uses(file: SandboxFile) -> Iterator[tuple[Path, str]]:

@@ -64,6 +64,12 @@ def find(node: Node, path: Path) -> tuple[Node, Span | None] | None:
     return node, key_span
 
 
+def keys(root: Table, field: str) -> list[str]:
+    """The names that a file defines under a field, those with errors of their own included."""
+    entry = root.entry(field)
+    return [item.key for item in entry.value.entries] if entry and isinstance(entry.value, Table) else []
+
+
 def spans(root: Node) -> Mapping[Path, Span]:
     """Where each part is written: a scalar's value; a collection's key, else the collection itself."""
     found: dict[Path, Span] = {}

@@ -6,6 +6,7 @@ Made by `resolve`, read by `planning` and by the drivers. Also what a sandbox's 
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sandboxfile.model.policy import NO_POLICY, Policy
 from sandboxfile.names import SandboxId
 
 Mode = Literal["ro", "rw"]
@@ -62,6 +63,7 @@ class DesiredSandbox:
     image: ImageSpec
     user: str = "agent"
     workspaces: tuple[Workspace, ...] = ()
+    policy: Policy = NO_POLICY
     env: tuple[tuple[str, str], ...] = ()
     resources: Resources = field(default_factory=Resources)
     setup: tuple[Command, ...] = ()

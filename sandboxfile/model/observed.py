@@ -29,7 +29,8 @@ class Machine:
 
     `memory` and `disk` in bytes; `cpus` whole. `workspaces` are those attached, with the file server alive.
     `boot` is the fingerprint of everything that only a restart can change; `spec` that of the DesiredSandbox which the
-    supervisor goes by for what it starts next, empty when it does not say.
+    supervisor goes by for what it starts next, empty when it does not say. `policy` is the fingerprint of the policy
+    that the gateway has confirmed for it; empty while there is none, and then nothing of it gets out.
     """
 
     health: Health
@@ -42,6 +43,7 @@ class Machine:
     boot: str
     started_at: str
     spec: str = ""
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Literal
 
 from sandboxfile.diagnostics import Diagnostics
 from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 
 Effect = Literal["live", "restart", "replace"]
@@ -31,13 +32,17 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One object's change. `subject`: `template NAME`, `sandbox NAME` or `platform`; `cause`: why, in words."""
+    """One object's change. `subject`: `template NAME`, `sandbox NAME` or `platform`; `cause`: why, in words.
+
+    `reach` says what it can reach, or what of that changes, a sentence each: `web can now reach api.example.com:443`.
+    """
 
     subject: str
     action: Action
     cause: str
     fields: tuple[FieldChange, ...] = ()
     loses_disk: bool = False
+    reach: tuple[str, ...] = ()
 
 
 # --- steps: one effect each --------------------------------------------------------------------------------------
@@ -95,6 +100,14 @@ class DetachWorkspace:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Hold a running sandbox to another policy, at once; done when the gateway has confirmed it."""
+
+    id: SandboxId
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
 class GrowDisk:
     id: SandboxId
     size: int
@@ -136,6 +149,7 @@ Operation = (
     | StartMain
     | AttachWorkspace
     | DetachWorkspace
+    | SetPolicy
     | GrowDisk
     | UpdateRecord
     | ResumeSandbox

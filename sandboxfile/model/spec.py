@@ -7,12 +7,21 @@ under `templates`, `sandboxes` and `env`, whose keys are the user's own names (a
 An empty string, tuple or map that a field defaults to means "not given"; `model_fields_set` tells what was given.
 """
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field
 
-from sandboxfile.diagnostics import Span
+from sandboxfile.model.spec_policies import (
+    EXTENDS_LIMIT,
+    AnyPolicy,
+    Policies,
+    PolicyFile,
+    PolicySpec,
+    RuleSpec,
+    TestsSpec,
+)
+from sandboxfile.model.strict import Path, Strict, WholeFile
 from sandboxfile.model.values import (
     FORMS,
     GIB,
@@ -31,25 +40,28 @@ from sandboxfile.model.values import (
     without_control,
 )
 
-Path = tuple[str | int, ...]  # a place in the file: ("sandboxes", "web", "workspaces", 0)
+__all__ = [
+    "DEBIAN_SUITES",
+    "EXTENDS_LIMIT",
+    "MODES",
+    "Packages",
+    "Path",
+    "PolicyFile",
+    "PolicySpec",
+    "Resources",
+    "RuleSpec",
+    "Sandbox",
+    "SandboxFile",
+    "Strict",
+    "Template",
+    "TestsSpec",
+    "Workspace",
+    "used_policies",
+    "written_policies",
+]
 
 DEBIAN_SUITES = ("bookworm", "trixie")
 MODES = ("ro", "rw")
-
-
-class Strict(BaseModel):
-    """A map of the file: unknown fields are errors, nothing is converted, `x-` fields are somebody else's."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra={"patternProperties": {"^x-": {}}}
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_extensions(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and any(isinstance(key, str) and key.startswith("x-") for key in data):
-            return {key: value for key, value in data.items() if not key.startswith("x-")}
-        return data
 
 
 def _source(text: str) -> str:
@@ -180,6 +192,11 @@ class Sandbox(Strict):
         " environment of `sbx`. Over `env_file`.",
     )
     env_file: EnvFiles = Field(default=(), description="Files of NAME=VALUE lines, later ones over earlier ones.")
+    policy: AnyPolicy = Field(
+        default="",
+        description="What it may reach: the name of a policy, or the policy itself. Default: the user's"
+        " `default_policy`, else nothing.",
+    )
     resources: Resources = Field(default_factory=Resources, description="Processors, memory, disk.")
     setup: tuple[Command, ...] = Field(
         default=(), description="Commands run once, when the sandbox is created, in the first workspace."
@@ -193,8 +210,8 @@ class Sandbox(Strict):
     protect: bool = Field(default=False, description="Never replace or delete this sandbox without --allow-destroy.")
 
 
-class SandboxFile(Strict):
-    """A sandbox.yaml. `span(path)` tells where a part of it was written."""
+class SandboxFile(WholeFile):
+    """A sandbox.yaml."""
 
     name: Name = Field(default="", description="The project; default: the directory's name.")
     defaults: Sandbox = Field(
@@ -202,24 +219,24 @@ class SandboxFile(Strict):
         description="Beneath every sandbox: maps merge, scalars are replaced, lists are joined (workspaces by target).",
     )
     templates: dict[Name, Template] = Field(default_factory=dict, description="What disks are made from, by name.")
+    policies: Policies = Field(
+        default_factory=dict, description="Network policies by name; those with `enforce: true` hold every sandbox."
+    )
     sandboxes: dict[Name, Sandbox] = Field(description="The sandboxes of this project, by name.")
 
-    _spans: dict[Path, Span] = PrivateAttr(default_factory=dict)
-    _whole: bool = PrivateAttr(default=True)
 
-    @property
-    def whole(self) -> bool:
-        """False for the rest of a file that has errors: good for finding more of them, never to be applied."""
-        return self._whole
+def written_policies(file: SandboxFile | PolicyFile) -> Iterator[tuple[Path, PolicySpec]]:
+    """Every policy that is written in a file and where: by name, and inline."""
+    for name, policy in file.policies.items():
+        yield ("policies", name), policy
+    if isinstance(file, SandboxFile):
+        for path, used in used_policies(file):
+            if isinstance(used, PolicySpec):
+                yield path, used
 
-    def span(self, *path: str | int) -> Span | None:
-        """Where this part is written: a scalar's value, else its key; the nearest enclosing part when it was not."""
-        while path and path not in self._spans:
-            path = path[:-1]
-        return self._spans.get(path)
 
-    def placed(self, spans: Mapping[Path, Span], whole: bool) -> "SandboxFile":
-        """The same file that knows its places and whether it is whole. Called once, by `language.validate`."""
-        self._spans.update(spans)
-        self._whole = whole
-        return self
+def used_policies(file: SandboxFile) -> Iterator[tuple[Path, str | PolicySpec]]:
+    """What the defaults and the sandboxes give as their policy, and where."""
+    for path, sandbox in ((("defaults",), file.defaults), *((("sandboxes", n), s) for n, s in file.sandboxes.items())):
+        if "policy" in sandbox.model_fields_set:
+            yield (*path, "policy"), sandbox.policy

@@ -5,10 +5,11 @@ Filled by `host.inputs`. Every path is absolute and normalised; nothing here loo
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from sandboxfile.model.spec import SandboxFile
+from sandboxfile.diagnostics import Diagnostics
+from sandboxfile.model.spec import PolicyFile, SandboxFile, written_policies
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,49 @@ class PathFact:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyFiles:
+    """The user's and the machine's policy files, as far as there are any; `sources` are their texts by file name.
+
+    With an error among the `problems` nothing is resolved: a policy that cannot be read never opens anything.
+    """
+
+    user: PolicyFile | None = None
+    machine: PolicyFile | None = None
+    problems: Diagnostics = ()
+    sources: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What policies are called that a sandbox file may use without defining them."""
+        return frozenset(name for file in (self.user, self.machine) if file for name in file.policies)
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """Where a client gets packages: an http or https URL without credentials. `stripped`: where they were left."""
+
+    url: str
+    stripped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PresetFacts:
+    """What this host's client of one kind is configured for. `found`: there is a client, or configuration for it.
+
+    `settings` are environment variables that make a client go to the same registries, where it would not by itself.
+    """
+
+    found: bool = False
+    registries: tuple[Registry, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveInputs:
     """The file's path, this user's directories, facts about all `paths_needed`, and the environment of sbx.
 
-    `paths` also has facts about `file`, `home` and each of `private` (state, cache and runtime directory).
+    `paths` also has facts about `file`, `home` and each of `private` (state, cache and runtime directory). `presets`
+    has facts about all `presets_needed`. `today` is the date in UTC, 2026-11-21.
     """
 
     file: str
@@ -37,6 +77,9 @@ class ResolveInputs:
     private: tuple[str, ...]
     paths: Mapping[str, PathFact]
     environment: Mapping[str, str]
+    policies: PolicyFiles = field(default_factory=PolicyFiles)
+    presets: Mapping[str, PresetFacts] = field(default_factory=dict)
+    today: str = ""
 
     @property
     def base(self) -> str:
@@ -67,3 +110,10 @@ def env_files_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
     """Those of `paths_needed` whose content is needed."""
     sandboxes = (file.defaults, *file.sandboxes.values())
     return frozenset(absolute(path, base, home) for sandbox in sandboxes for path in sandbox.env_file)
+
+
+def presets_needed(file: SandboxFile, policies: PolicyFiles) -> frozenset[str]:
+    """Every preset that some policy names."""
+    files = (file, policies.user, policies.machine)
+    written = (policy for each in files if each is not None for _, policy in written_policies(each))
+    return frozenset(rule.preset for policy in written for rule in policy.allow if rule.preset)

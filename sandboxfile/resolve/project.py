@@ -2,6 +2,7 @@
 
 import posixpath
 from collections.abc import Mapping
+from dataclasses import replace
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
 from sandboxfile.model.builtin import DEFAULT_TEMPLATE
@@ -12,6 +13,7 @@ from sandboxfile.names import SandboxId, name_from
 from sandboxfile.resolve import workspaces
 from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
 from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed
+from sandboxfile.resolve.policies import resolve_policies
 from sandboxfile.resolve.templates import resolve_template
 from sandboxfile.resolve.workspaces import LoadedFile, Placed
 
@@ -27,12 +29,14 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     problems: list[Diagnostic] = list(found)
     loaded = [LoadedFile(path, inputs.paths[path]) for path in (inputs.file, *sorted(_env_file_paths(file, inputs)))]
     placed = _place_all(file, inputs, loaded, problems)
+    policies, found = resolve_policies(file, inputs)
+    problems += found
     project = file.name or name_from(posixpath.basename(inputs.base))
     sandboxes = [
         _sandbox(SandboxId(project, name), file, placed[name], loaded, env_files, inputs, problems)
         for name in sorted(file.sandboxes)
     ]
-    whole = [sandbox for sandbox in sandboxes if sandbox is not None]
+    whole = [replace(item, policy=policies[item.id.name]) for item in sandboxes if item and item.id.name in policies]
     if not file.whole or has_errors(problems) or len(whole) < len(sandboxes):
         return None, in_order(problems)
     return DesiredState(project, inputs.file, tuple(whole)), in_order(problems)

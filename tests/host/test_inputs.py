@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.errors import HostError, NotFoundError
-from sandboxfile.host.inputs import find_file, follow, gather, look, read_file
+from sandboxfile.host.files import read_file
+from sandboxfile.host.inputs import find_file, follow, gather, look
 from sandboxfile.host.layout import Layout
 from sandboxfile.language.document import FILE_LIMIT, parse
 from sandboxfile.language.validate import load
+from sandboxfile.resolve.inputs import PolicyFiles
 
 
 @pytest.fixture
@@ -82,10 +84,12 @@ def test_everything_that_resolve_asks_for_is_gathered(root: Path) -> None:
     file, _, _ = load("defaults: {env_file: .env}\nsandboxes: {a: {workspaces: [., ~/x, /nope]}}", "f")
     assert file is not None
     layout = Layout.from_environment({}, root / "home", 1000)
-    inputs = gather(file, root / "sandbox.yaml", layout, {"K": "v"}, root / "home")
+    inputs = gather(file, root / "sandbox.yaml", layout, {"K": "v"}, PolicyFiles(), home=root / "home")
     assert inputs.base == str(root)
     assert inputs.paths[f"{root}/.env"].content == b"A=1"
     assert {str(root), f"{root}/home", f"{root}/home/x", "/nope", f"{root}/sandbox.yaml", *inputs.private} <= set(
         inputs.paths
     )
     assert inputs.environment["K"] == "v"
+    assert len(inputs.today) == len("2026-11-21")
+    assert inputs.presets == {}

@@ -1,4 +1,4 @@
-"""Where everything is kept: three roots, names that fit into a socket's address, and nothing outside."""
+"""Where everything is kept: four roots, names that fit into a socket's address, and nothing outside."""
 
 from pathlib import Path
 
@@ -20,17 +20,21 @@ def layout(**environ: str) -> Layout:
 
 def test_without_variables_it_is_below_the_home() -> None:
     assert layout() == Layout(
-        HOME / ".local/state/sandboxfile", HOME / ".cache/sandboxfile", Path("/tmp/sandboxfile-1000")
+        HOME / ".local/state/sandboxfile",
+        HOME / ".cache/sandboxfile",
+        Path("/tmp/sandboxfile-1000"),
+        HOME / ".config/sandboxfile",
     )
 
 
 def test_each_variable_moves_its_own_root() -> None:
-    moved = layout(XDG_STATE_HOME="/s", XDG_CACHE_HOME="/c", XDG_RUNTIME_DIR="/r")
-    assert moved == Layout(Path("/s/sandboxfile"), Path("/c/sandboxfile"), Path("/r/sandboxfile"))
+    moved = layout(XDG_STATE_HOME="/s", XDG_CACHE_HOME="/c", XDG_RUNTIME_DIR="/r", XDG_CONFIG_HOME="/k")
+    assert moved == Layout(*(Path(f"/{root}/sandboxfile") for root in "scrk"))
 
 
-def test_sbx_home_moves_all_three_whatever_else_is_set() -> None:
-    assert layout(SBX_HOME="/h", XDG_STATE_HOME="/s") == Layout(Path("/h/state"), Path("/h/cache"), Path("/h/run"))
+def test_sbx_home_moves_what_we_write_whatever_else_is_set() -> None:
+    ours = Path("/h/state"), Path("/h/cache"), Path("/h/run")
+    assert layout(SBX_HOME="/h", XDG_STATE_HOME="/s") == Layout(*ours, HOME / ".config/sandboxfile")
 
 
 @pytest.mark.parametrize("value", ["", "here", "./here", "~/here"])

@@ -33,6 +33,7 @@ from sandboxfile.host.statedir import (
 )
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
 from sandboxfile.model.observed import Applied
+from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.names import SandboxId
 
 ID = SandboxId("shop", "web")
@@ -57,6 +58,9 @@ def paths(layout):
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 commands = st.lists(words, min_size=1, max_size=3).map(lambda argv: Command(tuple(argv)))
 sizes = st.integers(0, 1 << 50)
+rules = st.lists(st.builds(Rule, words, place=words, methods=st.just(("GET",))), max_size=2).map(tuple)
+layers = st.builds(Layer, words, st.sampled_from(["allow", "deny"]), rules, rules, rules, place=words)
+policies = st.builds(Policy, st.lists(layers, min_size=1, max_size=2).map(tuple))
 specs = st.builds(
     DesiredSandbox,
     st.just(ID),
@@ -66,6 +70,7 @@ specs = st.builds(
     st.lists(st.builds(Workspace, words, words, st.sampled_from(["ro", "rw"]), st.tuples(words)), max_size=3).map(
         tuple
     ),
+    policies,
     st.lists(st.tuples(words, words), max_size=3).map(tuple),
     st.builds(Resources, st.integers(1, 64), sizes, sizes),
     st.lists(commands, max_size=3).map(tuple),

@@ -3,97 +3,14 @@
 import pytest
 
 from sandboxfile.errors import BuildError
+from sandboxfile.host.apt_sources import Entry
 from sandboxfile.images import sources
-from sandboxfile.images.sources import Entry, apt_options, parse_lines, parse_stanzas, read_entries, source_lines
+from sandboxfile.images.sources import apt_options, source_lines
 
-DEB822 = """\
-# a comment
-Types: deb deb-src
-URIs: http://mirror.example.com/debian
-Suites: bookworm bookworm-updates
-Components: main
-# in between
-  contrib
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-
-Types: deb
-URIs: https://security.example.com/debian-security
-Suites: bookworm-security
-Components: main
-Signed-By:
- -----BEGIN PGP PUBLIC KEY BLOCK-----
- .
- mDMEX
- -----END PGP PUBLIC KEY BLOCK-----
-
-Enabled: no
-Types: deb
-URIs: http://off.example.com/debian
-Suites: sid
-Components: main
-
-Types: deb-src
-URIs: http://src.example.com/debian
-Suites: sid
-Components: main
-"""
 KEYRING = "/etc/apt/keyrings/ours.gpg"
 DEBIAN = Entry("http://mirror.example.com/debian", ("bookworm", "bookworm-updates"), ("main",), KEYRING)
 SECURITY = Entry("http://mirror.example.com/debian-security", ("bookworm-security",), ("main",), KEYRING)
 TOOLS = Entry("https://tools.example.com/apt", ("stable",), ("main",))
-
-
-def test_stanzas_are_read_with_comments_continuations_and_disabled_ones():
-    assert parse_stanzas(DEB822) == [
-        Entry(
-            "http://mirror.example.com/debian",
-            ("bookworm", "bookworm-updates"),
-            ("main", "contrib"),
-            "/usr/share/keyrings/debian-archive-keyring.gpg",
-        ),
-        Entry("https://security.example.com/debian-security", ("bookworm-security",), ("main",)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("line", "entry"),
-    [
-        (
-            "deb http://m.example.com/debian trixie main contrib # why",
-            Entry("http://m.example.com/debian", ("trixie",), ("main", "contrib")),
-        ),
-        (
-            "deb [ arch=amd64 signed-by=/k.gpg ] http://m.example.com/debian trixie main",
-            Entry("http://m.example.com/debian", ("trixie",), ("main",), "/k.gpg"),
-        ),
-        (
-            "deb [signed-by=/k.gpg] http://m.example.com/flat ./",
-            Entry("http://m.example.com/flat", ("./",), (), "/k.gpg"),
-        ),
-        ("deb-src http://m.example.com/debian trixie main", None),
-        ("# deb http://m.example.com/debian trixie main", None),
-        ("deb cdrom:[Debian]/ trixie main", None),
-        ("deb [signed-by=/k.gpg", None),
-        ("deb", None),
-        ("", None),
-    ],
-)
-def test_one_line_entries_are_read(line, entry):
-    assert parse_lines(line) == ([entry] if entry else [])
-
-
-def test_files_are_read_in_order_and_others_are_left_alone(tmp_path):
-    (tmp_path / "sources.list").write_text("deb http://a.example.com/debian sid main\n")
-    parts = tmp_path / "sources.list.d"
-    parts.mkdir()
-    (parts / "b.sources").write_text("Types: deb\nURIs: http://b.example.com/debian\nSuites: sid\nComponents: main")
-    (parts / "c.list.save").write_text("deb http://c.example.com/debian sid main\n")
-    (parts / "d.list").mkdir()
-    assert [entry.uri for entry in read_entries(tmp_path)] == [
-        "http://a.example.com/debian",
-        "http://b.example.com/debian",
-    ]
-    assert read_entries(tmp_path / "none") == ()
 
 
 def test_the_suite_is_the_images_own_with_its_updates_and_security():

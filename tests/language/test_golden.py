@@ -1,7 +1,8 @@
 """Every diagnostic, as a person sees it. A case is a directory; SBX_UPDATE=1 rewrites what is expected.
 
-`case.json` may name `directories`, `links` (name -> target) and `files_outside` to make beside the files of the case.
-The project is `home/project` in a temporary directory, shown as /TMP.
+`case.json` may name `directories`, `links` (name -> target), `files_outside` and `modes` to make beside the files of
+the case, and the text of the `machine` policy file. The project is `home/project` in a temporary directory, shown as
+/TMP. Cases that begin with `valid` or `warning` have no errors. It is the 21st of November 2026.
 """
 
 import json
@@ -15,8 +16,10 @@ import pytest
 
 from sandboxfile.cli.views.diagnostics import render_human
 from sandboxfile.diagnostics import Diagnostics, has_errors, in_order
-from sandboxfile.host.inputs import gather, read_file
+from sandboxfile.host.files import read_file
+from sandboxfile.host.inputs import gather
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.language.document import decode
 from sandboxfile.language.validate import load
 from sandboxfile.model.desired import DesiredState
@@ -25,6 +28,8 @@ from sandboxfile.resolve.project import resolve
 GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CASES = sorted(path.name for path in GOLDEN.iterdir() if path.is_dir())
+WRONG = [case for case in CASES if not case.startswith(("valid", "warning"))]
+TODAY = "2026-11-21"
 
 
 def prepare(case: Path, project: Path) -> Path:
@@ -37,38 +42,49 @@ def prepare(case: Path, project: Path) -> Path:
         (project / name).mkdir(parents=True)
     for name, text in made.get("files_outside", {}).items():
         (project / name).write_text(text)
+        (project / name).chmod(int(made.get("modes", {}).get(name, "644"), 8))
+    if "machine" in made:
+        machine_policy(project).write_text(made["machine"])
+        machine_policy(project).chmod(0o644)
     for name, target in made.get("links", {}).items():
         (project / name).symlink_to(target)
     return project / "sandbox.yaml"
 
 
-def problems_of(path: Path, home: Path) -> tuple[DesiredState | None, str, Diagnostics]:
+def machine_policy(project: Path) -> Path:
+    return project.parent.parent / "machine.yaml"
+
+
+def problems_of(path: Path, home: Path) -> tuple[DesiredState | None, dict[str, str], Diagnostics]:
     layout = Layout.from_environment({}, home, 1000)
     text, problems = decode(read_file(path), "sandbox.yaml")
     if text is None:
-        return None, "", problems
-    file, _, problems = load(text, "sandbox.yaml")
+        return None, {}, problems
+    policies = read_policy_files(layout, home, machine_policy(path.parent))
+    sources = {**policies.sources, "sandbox.yaml": text}
+    file, _, problems = load(text, "sandbox.yaml", policies.names)
     if file is None:
-        return None, text, problems
-    desired, more = resolve(file, gather(file, path, layout, {}, home))
-    return desired, text, in_order((*problems, *more))
+        return None, sources, problems
+    desired, more = resolve(file, gather(file, path, layout, {}, policies, home=home, today=TODAY))
+    return desired, sources, in_order((*problems, *more))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_wrong_file_is_explained(case: str, tmp_path: Path) -> None:
     home = tmp_path.resolve() / "home"
     path = prepare(GOLDEN / case, home / "project")
-    desired, text, problems = problems_of(path, home)
-    rendered = render_human(problems, {"sandbox.yaml": text}).replace(str(tmp_path.resolve()), "/TMP")
+    desired, sources, problems = problems_of(path, home)
+    rendered = render_human(problems, sources).replace(str(tmp_path.resolve()), "/TMP")
     expected = GOLDEN / case / "expected.txt"
     if os.environ.get("SBX_UPDATE"):
         expected.write_text(rendered)
     assert rendered == expected.read_text()
-    assert has_errors(problems) == (case != "valid")
-    assert (desired is None) == (case != "valid")
+    assert has_errors(problems) == (case in WRONG)
+    assert (desired is None) == (case in WRONG)
+    assert bool(problems) != case.startswith("valid")
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case != "valid"])
+@pytest.mark.parametrize("case", [case for case in WRONG if not case.startswith("machine_")])
 def test_wrong_file_stops_up_before_anything_changes(case: str, tmp_path: Path) -> None:
     home = tmp_path.resolve() / "home"
     path = prepare(GOLDEN / case, home / "project")
@@ -89,4 +105,4 @@ def test_wrong_file_stops_up_before_anything_changes(case: str, tmp_path: Path) 
 
 
 def test_there_are_enough_wrong_files() -> None:
-    assert len(CASES) >= 26
+    assert len(CASES) >= 60

@@ -15,10 +15,11 @@ from sandboxfile.language.validate import load
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "schemas" / "sandbox.schema.json"
 GOLDEN = Path(__file__).parent / "golden"
-EXAMPLES = [*sorted((REPOSITORY / "examples").glob("*/sandbox.y*ml")), GOLDEN / "valid" / "sandbox.yaml"]
+EXAMPLES = [*sorted((REPOSITORY / "examples").glob("*/sandbox.y*ml")), *sorted(GOLDEN.glob("valid*/sandbox.yaml"))]
 REFUSED = [
     "unknown_field", "wrong_type", "not_a_map", "text_only", "missing_sandboxes", "invalid_name", "unsupported_value",
     "invalid_env", "invalid_package", "invalid_size", "invalid_workspace", "invalid_command",
+    "policy_fields",
 ]  # fmt: skip
 
 

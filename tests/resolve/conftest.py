@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from sandboxfile.diagnostics import Diagnostics
-from sandboxfile.language.validate import load
+from sandboxfile.diagnostics import Diagnostics, has_errors
+from sandboxfile.language.validate import load, load_policies
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
-from sandboxfile.resolve.inputs import PathFact, ResolveInputs, paths_needed
+from sandboxfile.model.spec import SandboxFile
+from sandboxfile.resolve.inputs import PathFact, PolicyFiles, PresetFacts, ResolveInputs, paths_needed
 from sandboxfile.resolve.project import resolve
 
 HOME = "/home/user"
@@ -23,6 +24,8 @@ class Host:
     facts: dict[str, PathFact] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     file: str = f"{BASE}/sandbox.yaml"
+    policies: PolicyFiles = field(default_factory=PolicyFiles)
+    presets: dict[str, PresetFacts] = field(default_factory=dict)
 
     def directory(self, *paths: str) -> "Host":
         self.facts.update({path: PathFact("directory", path) for path in paths})
@@ -36,15 +39,27 @@ class Host:
         self.facts[path] = PathFact(kind, real, (at or path,), b"" if kind == "file" else None)  # type: ignore[arg-type]
         return self
 
-    def resolve(self, text: str) -> tuple[DesiredState | None, Diagnostics]:
-        file, _, problems = load(text, "sandbox.yaml")
+    def policy_files(self, *, user: str = "", machine: str = "") -> "Host":
+        of_machine, problems = load_policies(machine, "/etc/policy.yaml") if machine else (None, ())
+        names = frozenset(of_machine.policies) if of_machine else frozenset()
+        of_user, more = load_policies(user, "~/policy.yaml", names, may_choose=True) if user else (None, ())
+        self.policies = PolicyFiles(of_user, of_machine, (*problems, *more))
+        return self
+
+    def inputs(self, text: str) -> tuple[SandboxFile, ResolveInputs]:
+        file, _, problems = load(text, "/any/where/sandbox.yaml", self.policies.names)
         assert file is not None
-        assert problems == ()
+        assert not has_errors(problems)
         self.directory(HOME, BASE, *PRIVATE)
         self.facts.setdefault(self.file, PathFact("file", self.file))
         base = self.file.rpartition("/")[0]
         paths = {path: PathFact("missing", path) for path in paths_needed(file, base, HOME)} | self.facts
-        return resolve(file, ResolveInputs(self.file, HOME, PRIVATE, paths, self.environment))
+        return file, ResolveInputs(
+            self.file, HOME, PRIVATE, paths, self.environment, self.policies, self.presets, "2026-11-21"
+        )
+
+    def resolve(self, text: str) -> tuple[DesiredState | None, Diagnostics]:
+        return resolve(*self.inputs(text))
 
     def state(self, text: str) -> DesiredState:
         desired, problems = self.resolve(text)
@@ -58,7 +73,7 @@ class Host:
 
     def summaries(self, text: str) -> list[str]:
         desired, problems = self.resolve(text)
-        assert desired is None or not problems
+        assert (desired is None) == has_errors(problems)
         return [problem.summary for problem in problems]
 
 

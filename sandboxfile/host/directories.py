@@ -1,0 +1,21 @@
+"""Which sandboxes have a directory. Light: programs that only look at things load it, and little else."""
+
+from pathlib import Path
+
+from sandboxfile.host.layout import Layout
+from sandboxfile.names import is_name
+
+
+def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
+    """Every `(project, name)` that has a directory, sorted. What is not a name is not ours, or half made."""
+    found = []
+    for project in _directories(layout.sandboxes):
+        found += [(project.name, sandbox.name) for sandbox in _directories(project)]
+    return sorted(found)
+
+
+def _directories(path: Path) -> list[Path]:
+    try:
+        return [entry for entry in path.iterdir() if is_name(entry.name) and entry.is_dir()]
+    except FileNotFoundError:  # also: deleted while we looked
+        return []
