@@ -3,6 +3,8 @@
 A set owns what it is given until it is closed; the child has its own copies by then.
 """
 
+import array
+import errno
 import fcntl
 import os
 import socket
@@ -11,6 +13,7 @@ from pathlib import Path
 import anyio
 
 _OUTPUT_LIMIT = 1 << 16
+_MOST_SOCKETS = 200  # in one message; the kernel takes 253
 
 
 class DescriptorSet:
@@ -86,3 +89,34 @@ async def receive(connected: socket.socket, limit: int = 1 << 20) -> bytes:
             return connected.recv(limit)
         except BlockingIOError:
             continue
+
+
+async def receive_sockets(connected: socket.socket, limit: int = 1 << 16) -> tuple[bytes, list[socket.socket]]:
+    """One message of a packet socket, and the sockets that came with it: non-blocking, ours to close.
+
+    Empty when the other side is gone. Raises OSError, and keeps nothing, when not all of it arrived.
+    """
+    connected.setblocking(False)
+    space = socket.CMSG_SPACE(_MOST_SOCKETS * array.array("i").itemsize)
+    while True:
+        await anyio.wait_readable(connected)
+        try:
+            text, ancillary, flags, _ = connected.recvmsg(limit, space, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            continue
+        received = [socket.socket(fileno=number) for data in ancillary for number in _numbers(*data)]
+        if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+            for each in received:
+                each.close()
+            raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
+        for each in received:
+            each.setblocking(False)
+        return text, received
+
+
+def _numbers(level: int, kind: int, data: bytes) -> array.array[int]:
+    """The descriptors of one ancillary message."""
+    numbers = array.array("i")
+    if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+        numbers.frombytes(data[: len(data) - len(data) % numbers.itemsize])
+    return numbers

@@ -4,6 +4,7 @@ Built once per process, as bytes: BPF instructions for the native architecture; 
 """
 
 import errno
+import mmap
 import os
 import socket
 import stat
@@ -22,6 +23,13 @@ _MACHINE_DENIED = (
     *("mount_setattr", "open_by_handle_at", "name_to_handle_at", "kexec_load", "init_module", "finit_module"),
     *("delete_module", "personality", "swapon", "reboot", "acct", "quotactl", "syslog"),
 )
+_MACHINE_FAMILIES = {int(family) for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6)}
+# All that Python needs to wait for a message and answer it with a listening socket.
+_OPENER_ALLOWED = (
+    *("recvfrom", "sendmsg", "bind", "listen", "setsockopt", "getsockopt", "getsockname", "write", "close"),
+    *("brk", "munmap", "mremap", "madvise", "futex", "clock_gettime", "restart_syscall", "rt_sigreturn"),
+    *("rt_sigprocmask", "exit", "exit_group"),
+)
 # Which argument of a call is a mode; a setuid or setgid bit in it is refused. (mkdir: the kernel drops both itself.)
 _MODE_ARGUMENT = {
     **{"chmod": 1, "fchmod": 1, "fchmodat": 2, "mknod": 1, "mknodat": 2, "creat": 1, "open": 2, "openat": 3},
@@ -31,13 +39,35 @@ _FCHMODAT2 = 452  # newer than the libseccomp of Debian 12
 
 @cache
 def machine_filter() -> bytes:
-    """For QEMU: sockets of the UNIX family only (it has no network device), and no rarely used kernel interfaces."""
+    """For QEMU: UNIX and IP sockets only, of the common protocols, and no rarely used kernel interfaces.
+
+    The network namespace stops IP and netlink; but vsock, for one, belongs to no namespace.
+    """
     seccomp = _library()
     program = seccomp.SyscallFilter(seccomp.ALLOW)
+    refused = seccomp.ERRNO(errno.EAFNOSUPPORT)
     for call in ("socket", "socketpair"):
-        program.add_rule(seccomp.ERRNO(errno.EAFNOSUPPORT), call, seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
+        # Compared as 64 bits, of which the kernel takes 32: what lies above the families is refused by "greater".
+        for family in set(range(max(_MACHINE_FAMILIES))) - _MACHINE_FAMILIES:
+            program.add_rule(refused, call, seccomp.Arg(0, seccomp.EQ, family))
+        program.add_rule(refused, call, seccomp.Arg(0, seccomp.GT, max(_MACHINE_FAMILIES)))
+        program.add_rule(refused, call, seccomp.Arg(2, seccomp.GT, socket.IPPROTO_UDP))
     for call in _MACHINE_DENIED:
         program.add_rule(seccomp.ERRNO(errno.EPERM), call)
+    return _export(program)
+
+
+@cache
+def opener_filter() -> bytes:
+    """For the process that opens ports: TCP sockets of IPv4, memory that is not code, and little else."""
+    seccomp = _library()
+    program = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
+    for call in _OPENER_ALLOWED:
+        program.add_rule(seccomp.ALLOW, call)
+    kind = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
+    wanted = enumerate((socket.AF_INET, kind, socket.IPPROTO_TCP))
+    program.add_rule(seccomp.ALLOW, "socket", *(seccomp.Arg(place, seccomp.EQ, int(value)) for place, value in wanted))
+    program.add_rule(seccomp.ALLOW, "mmap", seccomp.Arg(2, seccomp.MASKED_EQ, mmap.PROT_EXEC, 0))
     return _export(program)
 
 

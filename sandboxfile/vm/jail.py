@@ -1,8 +1,8 @@
 """The jail that QEMU runs in: `launcher.py` outside, bubblewrap inside it, QEMU as its process 1.
 
-QEMU gets no path of the host that it could write, no socket path, no /proc, no capability, no network but an empty
-namespace; what it works with are descriptors. Where a namespace is forbidden nothing is started: there is no
-unjailed way.
+QEMU gets no path of the host that it could write, no socket path, no /proc, no capability, no network but a
+namespace that leads nowhere (`network.py`); what it works with are descriptors. Where a namespace is forbidden nothing
+is started: there is no unjailed way.
 """
 
 import io
@@ -14,18 +14,20 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import anyio
 from anyio.abc import Process
 
 from sandboxfile.errors import HostError, MachineError, SandboxfileError
-from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive
-from sandboxfile.vm.filters import machine_filter
+from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive_sockets
+from sandboxfile.vm.filters import machine_filter, opener_filter
 from sandboxfile.vm.ids import RunAs
 from sandboxfile.vm.machine import CONFIG, FIRMWARE, INITRD, VMLINUX
+from sandboxfile.vm.network import JailNetwork, Place, bindings
 
 QEMU = "qemu-system-x86_64"
 KVM = Path("/dev/kvm")
@@ -46,9 +48,11 @@ class JailedProcess:
     pid: int
     pidfd: int
     output: OutputLog
+    network: JailNetwork
 
-    def close(self) -> None:
-        """Close our descriptors of a process that has ended. Idempotent."""
+    async def close(self) -> None:
+        """Close our descriptors of a process that has ended, and its network. Idempotent."""
+        await self.network.close()
         if self.output.fileno() >= 0:
             os.close(self.pidfd)
         self.output.close()
@@ -64,47 +68,37 @@ async def start_jailed(
     memory: int,
     kvm: bool,
     run_as: RunAs | None,
+    listen: Sequence[Place],
 ) -> JailedProcess:
     """Start QEMU with these arguments in its jail; `descriptors` are inherited by it, under the same numbers.
 
-    `memory` is the guest's, in bytes. Raises HostError when this host lacks or forbids what the jail needs,
-    MachineError when QEMU itself does not start.
+    `memory` is the guest's, in bytes; `listen` is what its network listens on, before QEMU runs. Raises HostError when
+    this host lacks or forbids what the jail needs, MachineError when QEMU itself does not start.
     """
     if (os.geteuid() == 0) is not (run_as is not None):
         raise ValueError("root runs QEMU as somebody else, and nobody but root can")
     program = qemu_program()
     files = [(vmlinux, VMLINUX), (initrd, INITRD), (firmware(), FIRMWARE)]
     output = OutputLog()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    status_reader, status_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    with ours, theirs, os.fdopen(status_reader, "rb", buffering=0) as status:
+    with _Lines() as lines:
         try:
-            descriptors.own(status_writer)
             argv = bubblewrap_command(
                 [program, *arguments],
                 config=descriptors.data(config),
                 program_filter=descriptors.data(machine_filter()),
-                status=status_writer,
+                status=descriptors.own(os.dup(lines.status_writer)),
                 kvm=kvm,
             )
-            process = await _spawn_launcher(theirs, descriptors, output)
-            theirs.close()
+            order = _order(argv, descriptors, files, memory, kvm, run_as)
+            order |= {"listen": bindings(listen), "opener": lines.opener_order()}
+            process = await _spawn_launcher(lines, descriptors, output)
         except BaseException:
             output.close()
             raise
         finally:
+            lines.close_theirs()
             descriptors.close()
-        try:
-            with anyio.fail_after(_START_TIMEOUT):
-                ours.send(json.dumps(_launcher_config(argv, descriptors, files, memory, kvm, run_as)).encode())
-                _check_launched(json.loads(await receive(ours) or b"{}"))
-                pid = await _jailed_pid(status)
-            return JailedProcess(process, pid, os.pidfd_open(pid), output)
-        except BaseException as exc:
-            text = await _reap(process, output)
-            if isinstance(exc, SandboxfileError | OSError):
-                raise jail_failure(exc, text) from exc
-            raise
+        return await _furnished(process, lines, order, listen, output)
 
 
 def jail_failure(cause: SandboxfileError | OSError, output: str) -> SandboxfileError:
@@ -162,7 +156,7 @@ def limits(memory: int) -> dict[str, int]:
     }
 
 
-def _launcher_config(
+def _order(
     argv: list[str],
     descriptors: DescriptorSet,
     files: Sequence[tuple[Path, str]],
@@ -181,23 +175,78 @@ def _launcher_config(
     }
 
 
-async def _spawn_launcher(control: socket.socket, descriptors: DescriptorSet, output: OutputLog) -> Process:
+class _Lines:
+    """What connects us with a launch, our end first: packet sockets to the launcher and to the opener of ports that it
+    leaves behind, and a pipe from bubblewrap. All closed at the end.
+    """
+
+    def __init__(self) -> None:
+        self.launcher = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.opener = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        reader, self.status_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.status = os.fdopen(reader, "rb", buffering=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close_theirs()
+        for ours in (self.launcher[0], self.opener[0], self.status):
+            ours.close()
+
+    def close_theirs(self) -> None:
+        """Idempotent."""
+        for pair in (self.launcher, self.opener):
+            pair[1].close()
+        if self.status_writer >= 0:
+            os.close(self.status_writer)
+            self.status_writer = -1
+
+    def opener_order(self) -> dict[str, object]:
+        return {"control": self.opener[1].fileno(), "filter": opener_filter().hex()}
+
+
+async def _furnished(
+    process: Process, lines: _Lines, order: dict[str, object], listen: Sequence[Place], output: OutputLog
+) -> JailedProcess:
+    """Have the launcher do what it is for; whatever fails ends it."""
+    network = None
+    try:
+        with anyio.fail_after(_START_TIMEOUT):
+            lines.launcher[0].send(json.dumps(order).encode())
+            network = await _launched(lines, listen)
+            pid = await _jailed_pid(lines.status)
+        return JailedProcess(process, pid, os.pidfd_open(pid), output, network)
+    except BaseException as exc:
+        text = await _reap(process, output, network)
+        if isinstance(exc, SandboxfileError | OSError):
+            raise jail_failure(exc, text) from exc
+        raise
+
+
+async def _spawn_launcher(lines: _Lines, descriptors: DescriptorSet, output: OutputLog) -> Process:
+    control, opener = (pair[1].fileno() for pair in (lines.launcher, lines.opener))
     # The kernel's parent-death signal follows the thread that forks: this must be the main thread, and is with asyncio.
     return await anyio.open_process(
-        [sys.executable, "-I", "-S", str(_LAUNCHER), str(control.fileno())],
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(control)],
         stdin=subprocess.DEVNULL,
         stdout=output.fileno(),
         stderr=output.fileno(),
-        pass_fds=[control.fileno(), *descriptors.numbers],
+        pass_fds=[control, opener, *descriptors.numbers],
         env={},
         cwd="/",
         start_new_session=True,
     )
 
 
-def _check_launched(reply: Mapping[str, object]) -> None:
-    if reply.get("ok"):
-        return
+async def _launched(lines: _Lines, listen: Sequence[Place]) -> JailNetwork:
+    """The network that the launcher has made. Raises HostError when it failed, and OSError."""
+    text, sockets = await receive_sockets(lines.launcher[0])
+    reply = json.loads(text or b"{}")
+    if reply.get("ok") and len(sockets) == len(listen):
+        return JailNetwork(dict(zip(listen, sockets, strict=True)), lines.opener[0].dup(), reply["opener"])
+    for each in sockets:
+        each.close()
     raise HostError(f"cannot jail QEMU: {reply.get('error', 'its launcher died')}", hint=_NAMESPACE_HINT)
 
 
@@ -213,12 +262,14 @@ async def _jailed_pid(status: io.FileIO) -> int:
     return int(json.loads(text.split(b"\n")[0])["child-pid"])
 
 
-async def _reap(process: Process, output: OutputLog) -> str:
+async def _reap(process: Process, output: OutputLog, network: JailNetwork | None) -> str:
     """End what was started, and give what it printed."""
     with anyio.CancelScope(shield=True):
         if process.returncode is None:
             process.kill()
         await process.wait()
+        if network is not None:
+            await network.close()
     output.close()
     return output.text()
 

@@ -1,4 +1,4 @@
-"""Starts a machine and holds it: its process, its ports, its QMP connection, its hotplug slots. asyncio only.
+"""Starts a machine and holds it: process, channels, network, QMP connection, hotplug slots. asyncio only.
 
 Read this first. Whoever starts a machine owns it: drains its console (QEMU blocks otherwise), waits for its end, and
 closes it. The machine dies with the process that started it.
@@ -7,6 +7,7 @@ closes it. The machine dies with the process that started it.
 import os
 import signal
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sandboxfile.vm.descriptors import DescriptorSet
 from sandboxfile.vm.ids import RunAs
 from sandboxfile.vm.jail import JailedProcess, jail_failure, start_jailed
 from sandboxfile.vm.machine import Descriptors, MachineSpec, qemu_arguments, slot_bus
+from sandboxfile.vm.network import JailNetwork, places
 from sandboxfile.vm.qmp import Event, Qmp
 from sandboxfile.vm.shares import Share
 
@@ -42,13 +44,15 @@ async def start_machine(
     *,
     run_as: RunAs | None,
     monitor: socket.socket | None = None,
+    ports: Collection[int],
 ) -> "RunningMachine":
     """Start QEMU in its jail; the guest boots meanwhile. `config` is what the guest reads as `opt/sbx/config`.
 
     `run_as` is `IdMap.run_as`: set for a root caller, and for no other. `monitor` listens: whoever
-    connects to it speaks QMP to this QEMU. Raises HostError or MachineError, with what
-    QEMU printed.
+    connects to it speaks QMP to this QEMU. `ports` are the TCP ports besides 80 and 443 on which the
+    guest reaches `RunningMachine.network`. Raises HostError or MachineError, with what QEMU printed.
     """
+    listen = places(ports)
     descriptors = DescriptorSet()
     ours: list[socket.socket] = []
 
@@ -76,6 +80,7 @@ async def start_machine(
             memory=spec.memory,
             kvm=spec.accelerator == "kvm",
             run_as=run_as,
+            listen=listen,
         )
     except OSError as exc:
         _close_all(ours)
@@ -85,8 +90,8 @@ async def start_machine(
         raise
     finally:
         descriptors.close()
-    qmp, console, *ports = ours
-    return await _greet(spec, jailed, qmp, console, ports)
+    qmp, console, *channels = ours
+    return await _greet(spec, jailed, qmp, console, channels)
 
 
 @dataclass(slots=True)
@@ -106,6 +111,16 @@ class RunningMachine:
     @property
     def pid(self) -> int:
         return self._jailed.pid
+
+    @property
+    def monitor_pid(self) -> int:
+        """Bubblewrap's, the parent of all of the jail."""
+        return self._jailed.process.pid
+
+    @property
+    def network(self) -> JailNetwork:
+        """What the guest can reach: nothing, unless somebody accepts on these sockets."""
+        return self._jailed.network
 
     @property
     def output(self) -> str:
@@ -134,7 +149,7 @@ class RunningMachine:
             await self.kill()
             await self.qmp.close()
             _close_all([self.console, *self.ports.values()])
-            self._jailed.close()
+            await self._jailed.close()
 
     def slot_number(self, tag: str) -> int:
         """The slot that holds a share, as the guest counts: /sys/bus/pci/slots/NUMBER. Raises MachineError."""
@@ -259,8 +274,8 @@ async def _greet(
         _kill(jailed)
         with anyio.CancelScope(shield=True):
             await jailed.process.wait()
+            await jailed.close()
         _close_all([console, *ports])
-        jailed.close()
         if isinstance(exc, MachineError):
             raise jail_failure(exc, jailed.output.text()) from exc
         raise

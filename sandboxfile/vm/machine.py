@@ -1,7 +1,8 @@
 """What QEMU is told: a machine as arguments. Pure: no files, no descriptors opened, nothing looked up.
 
-The machine has no network device. Everything that it reads or writes is a descriptor that it inherits; the names in
-`VMLINUX`, `INITRD`, `CONFIG` and `FIRMWARE` are those inside the jail (`jail.py`).
+Its one network device ends in QEMU itself, which dials in the jail's network for the guest. Everything else that it
+reads or writes is a descriptor that it inherits; the names in `VMLINUX`, `INITRD`, `CONFIG` and `FIRMWARE` are those
+inside the jail (`jail.py`).
 """
 
 import json
@@ -19,6 +20,11 @@ CONFIG_KEY = "opt/sbx/config"
 
 _MIB = 1 << 20
 _ROOT_PORT_DEVICE = 0x10  # first PCI device number of the root ports, clear of those that QEMU hands out itself
+# romfile: QEMU would look for a boot ROM that the jail does not have.
+_NETWORK = (
+    *("-netdev", "user,id=net0,ipv6=off,net=10.0.2.0/24,host=10.0.2.2"),
+    *("-device", "virtio-net-pci,netdev=net0,romfile="),
+)
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
@@ -54,7 +60,7 @@ class Descriptors:
 def qemu_arguments(spec: MachineSpec, descriptors: Descriptors) -> list[str]:
     """QEMU's arguments, without the program itself."""
     return [
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-nic", "none"),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-sandbox", _SANDBOX),
         *_processor_and_memory(spec),
         *("-bios", FIRMWARE, "-kernel", VMLINUX, "-initrd", INITRD, "-append", kernel_command_line(spec)),
@@ -64,6 +70,7 @@ def qemu_arguments(spec: MachineSpec, descriptors: Descriptors) -> list[str]:
         *("-chardev", f"socket,id=console,fd={descriptors.console}", "-serial", "chardev:console"),
         *_disks(descriptors),
         *_serial_ports(spec, descriptors),
+        *_NETWORK,
         *("-device", "virtio-rng-pci", "-device", "virtio-balloon-pci,free-page-reporting=on"),
         *_root_ports(spec.slots),
     ]
@@ -79,7 +86,8 @@ def kernel_command_line(spec: MachineSpec) -> str:
 
 def boot_fingerprint(spec: MachineSpec) -> str:
     """Names everything about a machine that only a restart can change."""
-    return fingerprint({"cpus": spec.cpus, "memory": mebibytes(spec.memory), "ports": spec.ports, "slots": spec.slots})
+    shape = {"cpus": spec.cpus, "memory": mebibytes(spec.memory), "ports": spec.ports, "slots": spec.slots}
+    return fingerprint({**shape, "network": _NETWORK})
 
 
 def slot_bus(slot: int) -> str:

@@ -71,7 +71,7 @@ class Host:
         await create_overlay(self.base, disk, 256 * MEBIBYTE)
         spec = MachineSpec(2, 384 * MEBIBYTE, "tcg", await tsc_khz(), PORTS)
         files = BootFiles(self.platform.vmlinux, self.initrd, self.platform.tools, self.base, disk)
-        machine = await start_machine(spec, files, b"answer=42\n", run_as=self.ids.run_as)
+        machine = await start_machine(spec, files, b"answer=42\n", run_as=self.ids.run_as, ports=(8443,))
         guest = Guest(self, machine)
         loop = asyncio.get_running_loop()
         try:

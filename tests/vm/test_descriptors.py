@@ -1,13 +1,15 @@
 """Descriptors on their way to a child, and what a child prints."""
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
 
-from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive
+from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive, receive_sockets
 
 
 def test_a_child_reads_data_that_is_on_no_disk():
@@ -52,8 +54,6 @@ def test_output_is_kept_to_a_bound_and_a_flood_neither_blocks_nor_grows_it():
 
 @pytest.mark.anyio
 async def test_a_message_is_waited_for_and_the_end_is_empty():
-    import socket
-
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         async with anyio.create_task_group() as tasks:
@@ -61,3 +61,38 @@ async def test_a_message_is_waited_for_and_the_end_is_empty():
             assert await receive(ours) == b"message"
         theirs.close()
         assert await receive(ours) == b""
+
+
+def open_descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.anyio
+async def test_sockets_come_with_their_message_and_are_not_inherited_nor_blocking():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, socket.create_server(("127.0.0.1", 0)) as listener:
+        socket.send_fds(theirs, [b"here"], [listener.fileno(), theirs.fileno()])
+        text, received = await receive_sockets(ours)
+        assert text == b"here"
+        assert [each.family for each in received] == [socket.AF_INET, socket.AF_UNIX]
+        assert received[0].getsockname() == listener.getsockname()
+        assert not any(each.get_inheritable() or each.getblocking() for each in received)
+        for each in received:
+            each.close()
+        theirs.close()
+        assert await receive_sockets(ours) == (b"", [])
+
+
+@pytest.mark.anyio
+async def test_of_a_message_that_does_not_fit_nothing_is_kept():
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        ours.setblocking(False)
+        before = open_descriptors()
+        socket.send_fds(theirs, [b"x" * 100], [theirs.fileno()])
+        with pytest.raises(OSError, match="too long"):
+            await receive_sockets(ours, limit=10)
+        socket.send_fds(theirs, [b"x"], [theirs.fileno()] * 250)
+        with pytest.raises(OSError, match="too long"):
+            await receive_sockets(ours)
+        assert open_descriptors() == before

@@ -41,18 +41,62 @@ def outcome(program, script, *arguments):
     return json.loads(done.stdout)
 
 
-def test_qemu_may_make_unix_sockets_and_no_others():
+def test_qemu_may_make_unix_and_ip_sockets_and_no_others():
     found = outcome(
         filters.machine_filter(),
         """
 load()
-families = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16, "packet": 17, "vsock": 40, "alg": 38, "huge": 1000}
-print(json.dumps({name: attempt(lambda: socket.socket(n, socket.SOCK_STREAM).close()) for name, n in families.items()}
-    | {"pair": attempt(socket.socketpair)}))
+families = {"unix": 1, "inet": 2, "inet6": 10, "unspecified": 0, "ax25": 3, "rose": 9 + 2, "netlink": 16, "packet": 17,
+    "vsock": 40, "alg": 38, "huge": 1000}
+found = {name: attempt(lambda: socket.socket(n, socket.SOCK_STREAM).close()) for name, n in families.items()}
+found["pair"] = attempt(socket.socketpair)
+found["udp"] = attempt(lambda: socket.socket(2, socket.SOCK_DGRAM, 17).close())
+for name, number in (("dccp", 33), ("sctp", 132), ("mptcp", 262)):
+    found[name] = attempt(lambda: socket.socket(2, socket.SOCK_STREAM, number))
+# The kernel takes the lower half of the number; the filter sees all of it.
+found["vsock in disguise"] = attempt(lambda: call(41, ctypes.c_ulong(1 << 32 | 40), 1, 0))
+found["pair of netlink"] = attempt(lambda: socket.socketpair(16, 1))
+print(json.dumps(found))
 """,
     )
-    assert found.pop("unix") == found.pop("pair") == "ok"
+    assert {found.pop(name) for name in ("unix", "inet", "inet6", "pair", "udp")} == {"ok"}
     assert set(found.values()) == {"EAFNOSUPPORT"}
+
+
+def test_the_opener_of_ports_may_listen_and_little_else(tmp_path):
+    found = outcome(
+        filters.opener_filter(),
+        """
+ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+load()
+def listening():
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind(("127.0.0.1", 0))
+    made.listen(1)
+    socket.send_fds(ours, [b"x"], [made.fileno()])
+    assert theirs.recv(1) == b"x"
+    made.close()
+print(json.dumps({
+    "listen": attempt(listening),
+    "connect": attempt(lambda: call(42, 0, None, 0)),
+    "accept": attempt(lambda: call(43, 0, None, None)),
+    "udp": attempt(lambda: socket.socket(2, socket.SOCK_DGRAM)),
+    "unix": attempt(lambda: socket.socket(1, socket.SOCK_STREAM)),
+    "open": attempt(lambda: os.open("/etc/passwd", os.O_RDONLY)),
+    "fork": attempt(os.fork),
+    "execute": attempt(lambda: os.execv("/bin/true", ["true"])),
+    "kill": attempt(lambda: os.kill(os.getppid(), 0)),
+    "ptrace": attempt(lambda: call(101, 16, 1, None, None)),
+    "code": attempt(lambda: call(9, None, 4096, 7, 0x22, -1, 0)),
+    "namespace": attempt(lambda: call(272, 0x10000000)),
+}))
+sys.stdout.flush()
+os._exit(0)
+""",
+    )
+    assert found.pop("listen") == "ok"
+    assert set(found.values()) == {"EPERM"}
 
 
 def test_qemu_may_use_none_of_the_kernels_rare_doors():
@@ -107,7 +151,7 @@ print(json.dumps([tried, attempt(lambda: os.chmod("file", 0o1777)), attempt(lamb
 
 
 def test_programs_are_whole_instructions_and_made_once():
-    for make in (filters.machine_filter, filters.share_filter):
+    for make in (filters.machine_filter, filters.opener_filter, filters.share_filter):
         assert len(make()) % 8 == 0
         assert make() is make()
 

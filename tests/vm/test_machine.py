@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from sandboxfile.vm import machine
 from sandboxfile.vm.machine import (
     Descriptors,
     MachineSpec,
@@ -18,7 +19,7 @@ SPEC = MachineSpec(2, 512 << 20, "tcg", 2596138, ("sbx.0", "sbx.1"), slots=2)
 DESCRIPTORS = Descriptors(qmp=10, console=11, ports=(12, 13), base=14, disk=15, tools=16)
 
 GOLDEN = """
--nodefaults -no-user-config -display none -no-reboot -nic none
+-nodefaults -no-user-config -display none -no-reboot
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -machine microvm,acpi=on,rtc=on,pcie=on,memory-backend=mem -accel tcg,thread=multi -cpu max -smp 2
 -m 512M -object memory-backend-memfd,id=mem,size=512M,share=on
@@ -33,6 +34,7 @@ GOLDEN = """
 -device virtio-serial-pci,max_ports=3
 -chardev socket,id=port1,fd=12 -device virtserialport,nr=1,chardev=port1,name=sbx.0
 -chardev socket,id=port2,fd=13 -device virtserialport,nr=2,chardev=port2,name=sbx.1
+-netdev user,id=net0,ipv6=off,net=10.0.2.0/24,host=10.0.2.2 -device virtio-net-pci,netdev=net0,romfile=
 -device virtio-rng-pci -device virtio-balloon-pci,free-page-reporting=on
 -device pcie-root-port,id=slot0,chassis=1,slot=1,addr=0x10.0,multifunction=on,io-reserve=0
 -device pcie-root-port,id=slot1,chassis=2,slot=2,addr=0x10.1,io-reserve=0
@@ -61,11 +63,12 @@ def test_the_arguments_are_these_and_no_others():
     assert qemu_arguments(SPEC, DESCRIPTORS) == [values.get(word, word) for word in GOLDEN.split()]
 
 
-def test_there_is_no_network_device_and_no_path_of_the_host():
+def test_there_is_no_path_of_the_host_and_no_other_way_out_than_the_one_network_device():
     arguments = qemu_arguments(SPEC, DESCRIPTORS)
-    assert not [word for word in arguments if "netdev" in word or "virtio-net" in word]
-    assert arguments[arguments.index("-nic") + 1] == "none"
     assert [word for word in arguments if word.startswith("/")] == ["/firmware", "/vmlinux", "/initrd"]
+    assert arguments.count("-netdev") == 1
+    forwards = ("hostfwd", "guestfwd", "smb=", "tftp", "restrict", "script", "ipv6=on")
+    assert not [word for word in arguments if any(forward in word for forward in forwards)]
 
 
 def test_kvm_needs_neither_a_rate_nor_another_machine():
@@ -100,3 +103,9 @@ def test_the_boot_fingerprint_tells_what_only_a_restart_changes():
     assert boot_fingerprint(same) == boot_fingerprint(SPEC)
     for change in ({"cpus": 3}, {"memory": 1 << 30}, {"ports": ("sbx.0",)}, {"slots": 3}):
         assert boot_fingerprint(dataclasses.replace(SPEC, **change)) != boot_fingerprint(SPEC), change
+
+
+def test_the_boot_fingerprint_covers_the_network(monkeypatch):
+    before = boot_fingerprint(SPEC)
+    monkeypatch.setattr(machine, "_NETWORK", ())
+    assert boot_fingerprint(SPEC) != before

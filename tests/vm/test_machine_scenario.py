@@ -63,11 +63,11 @@ async def test_qemu_is_limited(guest):
     assert re.search(r"Max address space +\d+ +\d+", limits)
 
 
-async def test_the_guest_has_its_disks_its_configuration_and_no_network(guest):
+async def test_the_guest_has_its_disks_its_configuration_and_one_network_device(guest):
     assert await guest.run("cat /sys/firmware/qemu_fw_cfg/by_name/opt/sbx/config/raw") == "answer=42"
     assert await guest.run("head -n 1 /dev/vda; blockdev --getsize64 /dev/vda") == f"the image\n{256 * MEBIBYTE}"
     assert await guest.run("blockdev --getro /dev/vdb") == "1"
-    assert await guest.run("ls /sys/class/net") == "lo"
+    assert await guest.run("ls /sys/class/net") == "eth0\nlo"
     assert len((await guest.run("ls /sys/bus/pci/slots")).split()) == SLOTS
 
 
@@ -108,7 +108,7 @@ async def test_a_machine_that_does_not_start_tells_why_and_leaves_nothing(host):
     spec = MachineSpec(1, 128 * MEBIBYTE, "tcg", None, ("sbx.0",))
     files = BootFiles(host.platform.vmlinux, host.initrd, host.platform.tools, host.base, broken)
     with pytest.raises(MachineError) as caught:
-        await start_machine(spec, files, b"", run_as=host.ids.run_as)
+        await start_machine(spec, files, b"", run_as=host.ids.run_as, ports=())
     assert "not in qcow2 format" in caught.value.output
     assert children() == before
 
@@ -129,7 +129,7 @@ program.load()
 async def main():
     spec = MachineSpec(1, 128 << 20, "tcg", None, ("sbx.0",))
     run_as = RunAs(54321, 54321) if os.geteuid() == 0 else None
-    await start_machine(spec, BootFiles(*map(Path, sys.argv[1:])), b"", run_as=run_as)
+    await start_machine(spec, BootFiles(*map(Path, sys.argv[1:])), b"", run_as=run_as, ports=())
 
 try:
     anyio.run(main)
@@ -165,7 +165,7 @@ async def main():
     state, cache, runtime, workspace, *files = map(Path, sys.argv[1:])
     ids = id_map(Layout(state, cache, runtime), os.getuid(), os.getgid())
     spec = MachineSpec(1, 128 << 20, "tcg", None, ("sbx.0",))
-    machine = await start_machine(spec, BootFiles(*files), b"", run_as=ids.run_as)
+    machine = await start_machine(spec, BootFiles(*files), b"", run_as=ids.run_as, ports=())
     share = await serve_share(Workspace(str(workspace), "/w"), ids, runtime)
     await machine.plug_share("ws", share)
     print(machine.pid, share.pid, flush=True)
@@ -188,7 +188,7 @@ async def test_when_its_owner_is_killed_machine_jail_and_file_servers_die_within
     with anyio.fail_after(30):
         pids = {int(word) for word in (await owner.stdout.readline()).split()}
     family = pids | descendants(owner.pid)
-    assert len(family) >= 4, "the monitor of the jail, QEMU, virtiofsd and its inner process"
+    assert len(family) >= 5, "the monitor of the jail, QEMU, the opener of ports, virtiofsd and its inner process"
     owner.kill()
     await owner.wait()
     killed = time.monotonic()
