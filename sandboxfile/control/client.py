@@ -132,17 +132,26 @@ class Connection:
 @asynccontextmanager
 async def connect(path: Path, timeout: float = 5.0) -> AsyncIterator[Connection]:
     """Connect to a supervisor. Waits up to `timeout` seconds while its queue is full. Raises ControlError."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    sock.setblocking(False)
-    wire = Wire(sock)
+    wire = await open_wire(path, "supervisor", timeout)
     try:
-        await _connect(sock, path, timeout)
         yield Connection(wire)
     finally:
         wire.close()
 
 
-async def _connect(sock: socket.socket, path: Path, timeout: float) -> None:
+async def open_wire(path: Path, who: str, timeout: float = 5.0) -> Wire:
+    """A connection to whoever listens at `path`, called `who` in the message. Raises ControlError."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    sock.setblocking(False)
+    try:
+        await _connect(sock, path, who, timeout)
+    except BaseException:
+        sock.close()
+        raise
+    return Wire(sock)
+
+
+async def _connect(sock: socket.socket, path: Path, who: str, timeout: float) -> None:
     with anyio.move_on_after(timeout):
         while True:
             try:
@@ -151,8 +160,8 @@ async def _connect(sock: socket.socket, path: Path, timeout: float) -> None:
             except BlockingIOError:  # a UNIX socket says so when the other side's queue is full
                 await anyio.sleep(_CONNECT_RETRY)
             except OSError as exc:
-                raise ControlError(f"no supervisor answers at {path}: {exc.strerror}") from exc
-    raise ControlError(f"no supervisor answers at {path}: timed out")
+                raise ControlError(f"no {who} answers at {path}: {exc.strerror}") from exc
+    raise ControlError(f"no {who} answers at {path}: timed out")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from sandboxfile.errors import ControlError
 from sandboxfile.model.desired import DesiredSandbox, Workspace
 from sandboxfile.model.observed import Machine
+from sandboxfile.model.policy import Policy
 
 VERSION = 1
 LINE_LIMIT = 4 << 20  # bytes; a longer line is a protocol error
@@ -81,6 +82,13 @@ class Detach:
     """Unmount a workspace by its target (lazily, when processes still use it) and unplug it. Idempotent."""
 
     target: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Hold the sandbox to another policy at once. `Done` when the gateway has confirmed it, else `Failed`."""
+
+    policy: Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +190,7 @@ Message = (
     | Signal
     | Attach
     | Detach
+    | SetPolicy
     | GrowDisk
     | Update
     | RunSetup

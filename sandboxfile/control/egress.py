@@ -1,0 +1,104 @@
+"""Every message between a supervisor and the gateway. Data only; lines and descriptors as `wire` carries them.
+
+A supervisor keeps one connection open for as long as its sandbox runs: its end is the end of the registration, and
+then nothing of that sandbox gets out. It speaks first, and waits for each answer: `Register`, then `Listen` for each
+listening socket, then `SetPolicy` whenever the policy changes. A message that fails changes nothing.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from sandboxfile.errors import ControlError
+from sandboxfile.model.policy import Policy
+
+VERSION = 1
+PROXY_PORT = 3128  # of the explicit proxy, in the sandbox's network
+# `proxy`: the explicit proxy. `transparent`: any port that is dialled by address. `names`: DNS, a UDP socket.
+Role = Literal["proxy", "transparent", "names"]
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """Serve a sandbox. Answered by `Confirmed`.
+
+    `sandbox` is `PROJECT/NAME`. `certificate` and `key` are PEM texts of its own certificate authority. `log` is the
+    absolute path of its network log. `proxies` are the host's own proxy settings for the way out (https_proxy,
+    http_proxy, no_proxy by lower-case name), those set.
+    """
+
+    sandbox: str
+    policy: Policy
+    certificate: str
+    key: str
+    log: str
+    proxies: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Accept on the one socket that comes with this message. Answered by `Accepted`."""
+
+    role: Role
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetPolicy:
+    """Go by another policy from now on; what it no longer allows is cut. Answered by `Confirmed` once that is so."""
+
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """`fingerprint` is that of the policy which is in force now."""
+
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was asked was not done, and nothing changed."""
+
+    message: str
+
+
+Message = Register | Listen | SetPolicy | Confirmed | Accepted | Refused
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__args__}
+
+
+@cache
+def _adapter(kind: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_KINDS[kind])
+
+
+def encode(message: Message) -> bytes:
+    """One line, with its newline."""
+    fields = {"v": VERSION, "kind": type(message).__name__, **dataclasses.asdict(message)}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """The message of one line. Raises ControlError for anything that this version does not know."""
+    try:
+        fields = json.loads(line)
+        version, kind = fields.pop("v"), fields.pop("kind")
+        if version != VERSION:
+            raise ControlError(
+                f"the gateway speaks protocol version {version}, this program {VERSION}",
+                hint="stop the sandboxes of the other version of sbx: its gateway ends with them",
+            )
+        message: Message = _adapter(kind).validate_python(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
+        raise ControlError(f"malformed message: {line[:200]!r}") from exc
+    return message

@@ -1,0 +1,49 @@
+"""The gateway's life: listens, serves whoever registers, ends when nobody has been there for a while. asyncio only."""
+
+import os
+import signal
+
+import anyio
+
+from sandboxfile.control.server import listen
+from sandboxfile.gateway.interception import Interception
+from sandboxfile.gateway.overrides import Overrides
+from sandboxfile.gateway.registrations import Registrations
+from sandboxfile.gateway.resolver import Resolver
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import private_directory
+from sandboxfile.host.tasks import beside
+
+_FIRST = 10.0  # seconds that the first supervisor may take to come
+_LATER = 1.0  # seconds after the last one left
+
+
+async def run(layout: Layout, lock: int) -> int:
+    """Run to the end and give this process's exit code. `lock` is closed when nothing is served any more.
+
+    Raises HostError when there is nowhere to listen.
+    """
+    private_directory(layout.runtime)
+    overrides = Overrides(layout.resolver_overrides)
+    resolver = Resolver(overrides)
+    interception = Interception(overrides)
+    registrations = Registrations(resolver, interception.get)
+    with listen(layout.gateway_socket) as listener:
+        try:
+            async with beside(interception.load) as group:
+                group.start_soon(registrations.serve, listener)
+                group.start_soon(_stop_on_signals, group.cancel_scope)
+                await registrations.until_idle(_FIRST, _LATER)
+        finally:
+            # The moment the lock is free another gateway may start: so the socket is not this one's to remove.
+            layout.gateway_socket.unlink(missing_ok=True)
+            os.close(lock)
+            resolver.close()
+    return 0
+
+
+async def _stop_on_signals(scope: anyio.CancelScope) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as arriving:
+        async for _ in arriving:
+            scope.cancel()
+            return
