@@ -5,7 +5,17 @@ from dataclasses import replace
 
 from sandboxfile.apply import machines, storage
 from sandboxfile.control.client import request
-from sandboxfile.control.messages import Attach, Detach, GrowDisk, Message, Resume, RunSetup, StartMain, Update
+from sandboxfile.control.messages import (
+    Attach,
+    Detach,
+    GrowDisk,
+    Message,
+    Resume,
+    RunSetup,
+    SetPolicy,
+    StartMain,
+    Update,
+)
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
@@ -65,6 +75,8 @@ class HostDrivers:
                 await self._request(id, Attach(workspace), report)
             case operations.DetachWorkspace(id, target):
                 await self._request(id, Detach(target), report)
+            case operations.SetPolicy(id, policy):
+                await self._request(id, SetPolicy(policy), report)
             case operations.ResumeSandbox(id):
                 await self._request(id, Resume(), report)
 

@@ -6,7 +6,6 @@ The supervisor is a process of its own that outlives the command. Who holds a sa
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from sandboxfile.control.client import connect, request
 from sandboxfile.control.messages import GetStatus, Message, Output, Progress, Stop, WaitReady
 from sandboxfile.errors import ControlError, MachineError, SandboxfileError
 from sandboxfile.host.layout import Layout, SandboxPaths
+from sandboxfile.host.spawn import exit_code, spawn_detached, tail
 from sandboxfile.host.statedir import is_locked
 from sandboxfile.names import SandboxId
 
@@ -27,8 +27,6 @@ _STOP_TIMEOUT = 90.0  # for the main process, the guest and QEMU to end, each in
 _GONE_TIMEOUT = 20.0  # from the last word, or the kill, until the lock is free
 _POLL = 0.03
 _MODULE = "sandboxfile.supervisor"
-_TAIL = 4000  # characters of a log shown with a failure
-_PASSED_ON = ("HOME", "PATH", "LANG", "USER", "LOGNAME", "TMPDIR", "PYTHONPATH", "SBX_HOME", "SBX_ACCEL")
 Report = Callable[[str], None]
 
 
@@ -141,42 +139,10 @@ def showing(report: Report) -> Callable[[Message], None]:
     return show
 
 
-def tail(path: Path) -> str:
-    """The end of a log."""
-    try:
-        return path.read_text(errors="replace")[-_TAIL:]
-    except FileNotFoundError:
-        return ""
-
-
 def _spawn(paths: SandboxPaths, id: SandboxId) -> int:
-    """A detached supervisor: own session, no terminal, output to its log. Not a Popen: nothing here may end it."""
-    environment = {
-        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(("XDG_", "LC_"))
-    }
+    """A detached supervisor, with a log of its own."""
     paths.supervisor_log.unlink(missing_ok=True)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    _keep_descriptors()
-    return os.posix_spawn(
-        sys.executable,
-        # -P: the current directory may be a workspace, and nothing that a guest wrote may be imported.
-        [sys.executable, "-P", "-m", _MODULE, str(id)],
-        environment,
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, str(paths.supervisor_log), flags, 0o600),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-        ],
-        setsid=True,
-    )
-
-
-def _keep_descriptors() -> None:
-    """Hand on nothing that we inherited: whoever waits for the end of a pipe would wait for the sandbox's."""
-    for entry in list(Path("/proc/self/fd").iterdir()):
-        with suppress(OSError):
-            if int(entry.name) > 2:
-                os.set_inheritable(int(entry.name), False)
+    return spawn_detached(_MODULE, [str(id)], paths.supervisor_log)
 
 
 async def _until_it_listens(paths: SandboxPaths, id: SandboxId, child: int | None) -> None:
@@ -202,7 +168,4 @@ async def _answers(control: Path) -> bool:
 
 
 def _has_ended(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG) != (0, 0)
-    except ChildProcessError:
-        return True
+    return exit_code(pid) is not None

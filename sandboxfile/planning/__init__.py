@@ -3,12 +3,12 @@
 changes.py   which fields of one sandbox differ, and what each costs: live, restart or replace
 sandbox.py   the changes and steps of one sandbox
 project.py   `plan`: all sandboxes of a project, the images they need, orphans, refusals
-verbs.py     start, stop, restart, remove: planned from what is there alone
+verbs.py     start, stop, restart, remove, another policy: planned from what is there alone
 render.py    a plan as text and as JSON
 """
 
 from sandboxfile.planning.project import plan
 from sandboxfile.planning.snapshot import observation_fingerprint
-from sandboxfile.planning.verbs import plan_verb
+from sandboxfile.planning.verbs import plan_policy, plan_verb
 
-__all__ = ["observation_fingerprint", "plan", "plan_verb"]
+__all__ = ["observation_fingerprint", "plan", "plan_policy", "plan_verb"]

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 
+from sandboxfile.errors import PolicyError
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Workspace
-from sandboxfile.model.fingerprint import short
+from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
+from sandboxfile.model.policy import Policy
+from sandboxfile.policy.command import command_edit
+from sandboxfile.policy.explain import reach, reach_changes
 
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -19,6 +23,7 @@ def field_changes(spec: DesiredSandbox, applied: Applied, machine: Machine | Non
             *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
             *_workspaces(spec.workspaces, attached(applied, machine)),
             *_order(spec.workspaces, old.workspaces),
+            *policy_change(spec.policy, old.policy, machine),
             *_env(dict(spec.env), dict(old.env)),
             *_machine_size(spec, old, machine),
             *_disk(spec, old, machine),
@@ -37,6 +42,15 @@ def attached(applied: Applied, machine: Machine | None) -> tuple[Workspace, ...]
     if machine is None or machine.health == "starting":
         return applied.spec.workspaces
     return machine.workspaces
+
+
+def held_to_another(wanted: Policy, applied: Policy, machine: Machine | None) -> bool:
+    """Whether a running machine is to be told: it goes by another policy or, for the moment, by none."""
+    if machine is None:
+        return False
+    if machine.health == "starting":  # it is going to go by the record
+        return wanted != applied
+    return machine.policy != fingerprint(wanted)
 
 
 def size(count: int) -> str:
@@ -97,6 +111,45 @@ def _order(wanted: tuple[Workspace, ...], old: tuple[Workspace, ...]) -> Iterato
     if sorted(wanted, key=lambda item: item.target) == sorted(old, key=lambda item: item.target):
         before, after = (", ".join(item.target for item in items) for items in (old, wanted))
         yield from _simple("workspaces", before, after, "live", "commands start in the first one")
+
+
+def policy_change(wanted: Policy, applied: Policy, machine: Machine | None) -> Iterator[FieldChange]:
+    """What differs of a policy. `before` is what the machine is held to, where that is not what the record says."""
+    told = held_to_another(wanted, applied, machine)
+    if wanted == applied and not told:
+        return
+    before = policy_text(applied)
+    if machine is not None and machine.health != "starting" and told and machine.policy != fingerprint(applied):
+        before = f"another one ({short(machine.policy)})" if machine.policy else "none in force: nothing gets out"
+    yield FieldChange("policy", before, policy_text(wanted), "live", "the gateway changes it while the sandbox runs")
+
+
+def reach_of(policy: Policy) -> tuple[str, ...]:
+    """What a new sandbox can reach, in sentences without their subject."""
+    return (
+        *(f"is held to {layer.name}" for layer in policy.layers[:-1]),
+        *(
+            f"cannot reach {item.removeprefix('but not ')}" if item.startswith("but not ") else f"can reach {item}"
+            for item in reach(policy)
+        ),
+    )
+
+
+def reach_changed(wanted: Policy, applied: Policy) -> tuple[str, ...]:
+    """What of its reach changes; all of it when the record's policy is one that this program cannot read."""
+    if wanted == applied:
+        return ()
+    try:
+        return reach_changes(applied, wanted)
+    except PolicyError:
+        return reach_of(wanted)
+
+
+def policy_text(policy: Policy) -> str:
+    """The layers that a policy is made of, with its short digest, and whether a command changed it."""
+    names = ", ".join(layer.name for layer in policy.layers)
+    changed = ", changed by `sbx network proxy`" if command_edit(policy) else ""
+    return f"{names} ({short(fingerprint(policy))}{changed})"
 
 
 def _env(wanted: dict[str, str], old: dict[str, str]) -> Iterator[FieldChange]:

@@ -7,6 +7,7 @@ from sandboxfile.diagnostics import has_errors
 from sandboxfile.model.plan import Action, Change, FieldChange, Plan
 
 JSON_VERSION = 1
+_REACH_SHOWN = 20  # sentences per sandbox
 SYMBOLS: dict[Action, str] = {
     "build": "+",
     "create": "+",
@@ -48,6 +49,9 @@ def to_json(plan: Plan) -> dict[str, Any]:
 def _change(change: Change) -> Iterator[str]:
     yield f"{SYMBOLS[change.action]:>3} {change.subject}: {change.action} ({change.cause})"
     yield from (f"      {_field(field)}" for field in change.fields)
+    yield from (f"      {sentence}" for sentence in change.reach[:_REACH_SHOWN])
+    if len(change.reach) > _REACH_SHOWN:
+        yield f"      and {len(change.reach) - _REACH_SHOWN} more about what it can reach (--format json has all)"
     if change.loses_disk:
         yield "      !! THE DISK IS LOST: everything in the sandbox outside its workspaces"
 
@@ -73,4 +77,5 @@ def _json_change(change: Change) -> dict[str, Any]:
             {"path": f.path, "before": f.before, "after": f.after, "effect": f.effect, "reason": f.reason}
             for f in change.fields
         ],
+        "reach": list(change.reach),
     }

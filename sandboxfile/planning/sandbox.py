@@ -18,6 +18,7 @@ from sandboxfile.model.plan import (
     Operation,
     ResumeSandbox,
     RunSetup,
+    SetPolicy,
     StartMain,
     StartSandbox,
     Step,
@@ -25,7 +26,7 @@ from sandboxfile.model.plan import (
     UpdateRecord,
 )
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.changes import attached, field_changes, size
+from sandboxfile.planning.changes import attached, field_changes, held_to_another, reach_changed, reach_of, size
 
 PLATFORM_KEY = "prepare platform"
 
@@ -39,8 +40,16 @@ class Part:
     steps: list[Step] = field(default_factory=list)
     refusals: list[Diagnostic] = field(default_factory=list)
 
-    def say(self, action: Action, cause: str, fields: tuple[FieldChange, ...] = (), loses_disk: bool = False) -> None:
-        self.changes.append(Change(f"sandbox {self.id.name}", action, cause, fields, loses_disk))
+    def say(
+        self,
+        action: Action,
+        cause: str,
+        fields: tuple[FieldChange, ...] = (),
+        loses_disk: bool = False,
+        reach: tuple[str, ...] = (),
+    ) -> None:
+        sentences = tuple(f"{self.id.name} {sentence}" for sentence in reach)
+        self.changes.append(Change(f"sandbox {self.id.name}", action, cause, fields, loses_disk, sentences))
 
     def do(self, key: str, operation: Operation, reason: str, also: tuple[str, ...] = ()) -> None:
         """Append a step that needs the one before it, and `also`."""
@@ -52,7 +61,7 @@ def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, a
     """Make one sandbox as the file wants it."""
     part = Part(spec.id)
     if found is None:
-        part.say("create", "it is in the file and does not exist")
+        part.say("create", "it is in the file and does not exist", reach=reach_of(spec.policy))
         _create(part, spec, source, "it does not exist")
         return part
     if found.applied is None:
@@ -60,7 +69,7 @@ def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, a
         return part
     fields = field_changes(spec, found.applied, found.machine)
     if cause := _replace_cause(found, fields):
-        part.say("replace", cause, fields, loses_disk=True)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
             # Nothing is lost for an image that cannot be built.
             take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)))
@@ -139,9 +148,10 @@ def _update(
 ) -> None:
     unfinished = setup_done(applied, spec) < len(spec.setup)
     recorded = applied.spec != spec or applied.source != source or _goes_by_another(found.machine, spec)
+    reach = reach_changed(spec.policy, applied.spec.policy)
     if found.status == "stopped" or (again := _restart_cause(found, fields)):
         cause = "it is stopped" if found.status == "stopped" else again or ""
-        part.say("start" if found.status == "stopped" else "restart", cause, fields)
+        part.say("start" if found.status == "stopped" else "restart", cause, fields, reach=reach)
         _change_stopped(part, spec, found, applied, cause)
         if recorded:
             part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
@@ -154,7 +164,7 @@ def _update(
     _finish(part, spec, setup=unfinished, main=_main_is_due(spec, found.machine))
     if part.steps:
         moved = applied.source if applied.source != source else None
-        part.say(*_live_words(found, fields, unfinished, moved, recorded), fields)
+        part.say(*_live_words(found, fields, unfinished, moved, recorded), fields, reach=reach)
 
 
 def _live_words(
@@ -206,12 +216,14 @@ def _change_stopped(part: Part, spec: DesiredSandbox, found: ObservedSandbox, ap
 
 
 def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, applied: Applied) -> None:
-    """What changes while the machine runs."""
+    """What changes while the machine runs: its policy before anything that takes long, or that lets it run on."""
     name, machine, wanted = spec.id.name, found.machine, spec.resources.disk
-    if found.status == "paused":
-        part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
     if found.status == "starting":
         part.do(f"start {name}", StartSandbox(spec.id), "it is still starting", (PLATFORM_KEY,))
+    if held_to_another(spec.policy, applied.spec.policy, machine):
+        part.do(f"set policy {name}", SetPolicy(spec.id, spec.policy), "it is held to another one")
+    if found.status == "paused":
+        part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
     _change_workspaces(part, spec, applied, machine)
     if machine is not None and wanted > min(machine.disk, applied.spec.resources.disk):
         part.do(f"grow {name}", GrowDisk(spec.id, wanted), f"its disk is to have {size(wanted)}")

@@ -1,12 +1,18 @@
-"""start, stop, restart, remove: planned from what is there alone, whatever a file says. One way to change anything."""
+"""start, stop, restart, remove, another policy: planned from what is there alone, whatever a file says.
+
+One way to change anything: also what a command asks for is a plan, shown, checked and applied like any other.
+"""
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Literal
 
 from sandboxfile.diagnostics import error
-from sandboxfile.model.observed import ObservedSandbox, ObservedState
-from sandboxfile.model.plan import Plan, ResumeSandbox, StopSandbox
+from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import Plan, ResumeSandbox, SetPolicy, StopSandbox, UpdateRecord
+from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
+from sandboxfile.planning.changes import held_to_another, policy_change, reach_changed
 from sandboxfile.planning.project import assemble, removal
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, bring_up, guard
 
@@ -18,6 +24,37 @@ def plan_verb(verb: Verb, observed: ObservedState, ids: Collection[SandboxId], a
     there = sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)
     chosen = [sandbox for sandbox in there if sandbox.id in ids]
     return assemble(observed, [_part(verb, sandbox, allow_destroy) for sandbox in chosen])
+
+
+def plan_policy(observed: ObservedState, id: SandboxId, policy: Policy) -> Plan:
+    """What holds one sandbox to another policy, now and at its next starts, until its file is applied again."""
+    found = next(sandbox for sandbox in observed.sandboxes if sandbox.id == id)
+    part = Part(id)
+    if found.applied is None:
+        guard(part, found, False, False, "changing")  # says that its record cannot be used
+    else:
+        _hold_to(part, found, found.applied, policy)
+    return assemble(observed, [part])
+
+
+def _hold_to(part: Part, found: ObservedSandbox, applied: Applied, policy: Policy) -> None:
+    name, spec = part.id.name, replace(applied.spec, policy=policy)
+    if found.outdated:
+        part.refusals.append(
+            error(
+                "Outdated machine",
+                f"another version of sbx started {found.id}, and its policy cannot be changed while it runs",
+                hint=f"restart it first: sbx restart {name}",
+            )
+        )
+        return
+    if held_to_another(policy, applied.spec.policy, found.machine):
+        part.do(f"set policy {name}", SetPolicy(part.id, policy), "you asked for it")
+    if spec != applied.spec:
+        part.do(f"record {name}", UpdateRecord(spec, applied.source), "it stays so")
+    if part.steps:
+        fields = tuple(policy_change(policy, applied.spec.policy, found.machine))
+        part.say("update", "you asked for it", fields, reach=reach_changed(policy, applied.spec.policy))
 
 
 def _part(verb: Verb, found: ObservedSandbox, allow_destroy: bool) -> Part:

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 def _supervise(layout: Layout, id: SandboxId, lock: int) -> int:
     import anyio  # after the lock: whoever comes second is told so at once
 
-    from sandboxfile.supervisor.logs import say
+    from sandboxfile.host.saying import say
     from sandboxfile.supervisor.runner import supervise
 
     try:

@@ -9,6 +9,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.saying import say
 from sandboxfile.supervisor.lifecycle import (
     BackOffOver,
     CancelBackOff,
@@ -25,7 +26,6 @@ from sandboxfile.supervisor.lifecycle import (
     WaitBackOff,
     step,
 )
-from sandboxfile.supervisor.logs import say
 
 _NOT_STARTED = 255  # exit code of a main process that could not be started, or that was lost
 

@@ -11,6 +11,7 @@ from sandboxfile.control.messages import Exec, Exited, Resize, Signal, Started
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError
 from sandboxfile.guest.commands import NO_DIRECTORY
+from sandboxfile.guest.network import environment_beneath
 from sandboxfile.guest.process import Process, Terminal
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.model.desired import DesiredSandbox
@@ -24,8 +25,9 @@ _PIPE_BROKEN = 128 + signal.SIGPIPE
 
 
 def environment(spec: DesiredSandbox, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    """The sandbox's variables, overridden by `more`."""
-    return tuple({**dict(spec.env), **dict(more)}.items())
+    """The sandbox's variables, overridden by `more`, above those of its network."""
+    own = {**dict(spec.env), **dict(more)}
+    return environment_beneath(own.items(), spec.policy.settings)
 
 
 async def execute(conversation: Conversation, command: Exec, guest: "Guest", spec: DesiredSandbox) -> None:

@@ -69,7 +69,7 @@ class BackOffOver:
 
 
 @dataclass(frozen=True, slots=True)
-class PolicyChanged:
+class RestartChanged:
     restart: Restart
     has_command: bool
 
@@ -87,7 +87,7 @@ Event = (
     | MainWanted
     | MainExited
     | BackOffOver
-    | PolicyChanged
+    | RestartChanged
     | StopAsked
 )
 
@@ -155,9 +155,9 @@ def step(life: Life, event: Event) -> tuple[Life, Commands]:
             return _step_main(life, event)
 
 
-def _step_main(life: Life, event: PolicyChanged | MainWanted | MainExited | BackOffOver) -> tuple[Life, Commands]:
+def _step_main(life: Life, event: RestartChanged | MainWanted | MainExited | BackOffOver) -> tuple[Life, Commands]:
     match event:
-        case PolicyChanged(restart, has_command):
+        case RestartChanged(restart, has_command):
             return replace(life, restart=restart, has_command=has_command), ()
         case MainWanted():
             return _wanted(life)

@@ -13,6 +13,7 @@ from sandboxfile.control.messages import (
     Progress,
     Resume,
     RunSetup,
+    SetPolicy,
     SetupDone,
     StartMain,
     StatusReply,
@@ -23,7 +24,7 @@ from sandboxfile.control.messages import (
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import ControlError, GuestError
 from sandboxfile.supervisor.executing import execute
-from sandboxfile.supervisor.lifecycle import MainWanted, PolicyChanged, StopAsked
+from sandboxfile.supervisor.lifecycle import MainWanted, StopAsked
 from sandboxfile.supervisor.sandbox import Sandbox
 from sandboxfile.supervisor.setup import record_setup_done, run_setup_command
 
@@ -65,9 +66,10 @@ async def _change(sandbox: Sandbox, conversation: Conversation) -> None:
             ended = await guest.run(("/run/sbx/bin/grow-root",), timeout=300)
             if ended.code != 0:
                 raise GuestError("the file system inside could not be made larger", output=ended.output)
+        case SetPolicy(policy):
+            await sandbox.set_policy(policy)
         case Update(spec):
-            sandbox.spec = spec
-            sandbox.conductor.tell(PolicyChanged(spec.restart, spec.command is not None))
+            await sandbox.update(spec)
         case StartMain():
             sandbox.conductor.tell(MainWanted())
         case Resume():

@@ -8,6 +8,7 @@ import importlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
@@ -21,21 +22,31 @@ from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import Keys, make_keys
 from sandboxfile.guest.process import Process
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.saying import say
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.images.platform import Platform, find_platform
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Health, Machine
+from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.supervisor.conductor import Conductor
-from sandboxfile.supervisor.lifecycle import GuestReady, Life, MachineDied, MachinePaused, MachineResumed
-from sandboxfile.supervisor.logs import RotatingLog, drain, say
+from sandboxfile.supervisor.egress import Egress
+from sandboxfile.supervisor.lifecycle import (
+    GuestReady,
+    Life,
+    MachineDied,
+    MachinePaused,
+    MachineResumed,
+    RestartChanged,
+)
+from sandboxfile.supervisor.logs import RotatingLog, drain
 from sandboxfile.supervisor.setup import follow_main, start_main
 from sandboxfile.supervisor.workspaces import Workspaces
 from sandboxfile.vm.accel import choose_accelerator, tsc_khz
 from sandboxfile.vm.ids import id_map
 from sandboxfile.vm.launch import BootFiles, RunningMachine, start_machine
-from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
+from sandboxfile.vm.machine import Accelerator, MachineSpec, boot_fingerprint
 from sandboxfile.vm.qmp import Event
 
 if TYPE_CHECKING:  # it imports asyncssh, which takes 0.25 s: done in a thread while the kernel boots
@@ -73,7 +84,8 @@ class Sandbox:
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._ids = id_map(layout, os.getuid(), os.getgid())
         self.workspaces = Workspaces(self._ids, layout.runtime)
-        self._accelerator = ""
+        self.egress = Egress(layout, id, spec.policy, environ)
+        self._accelerator: Accelerator
         self._machine: RunningMachine | None = None
         self._guest: Guest | None = None
         self._boot_scope = anyio.CancelScope()
@@ -161,6 +173,7 @@ class Sandbox:
     async def _boot(self, group: TaskGroup) -> None:
         """From nothing to a guest that answers, with every workspace mounted. Raises SandboxfileError."""
         self._report("starting the machine")
+        group.start_soon(self.egress.keep)
         keys = make_keys()
         await together(
             lambda: self._start_machine(keys, group),
@@ -170,24 +183,43 @@ class Sandbox:
         async with beside(self._die_early):
             self._report("booting the guest")
             await self.workspaces.plug_all(self._machine)
-            await self._reach_guest(keys)
+            # Behind its policy before anything of the user's runs.
+            await together(lambda: self._reach_guest(keys), self.egress.settled)
 
     async def _start_machine(self, keys: Keys, group: TaskGroup) -> None:
         platform = _platform(self._layout)
-        chosen = await choose_accelerator(self._layout, platform.vmlinux, platform.digest, self._environ)
-        self._accelerator = chosen.accelerator
+        await together(lambda: self._choose_accelerator(platform), self.egress.prepare)
         spec = MachineSpec(
             cpus=self.spec.resources.cpus,
             memory=self.spec.resources.memory,
-            accelerator=chosen.accelerator,
-            tsc_khz=await tsc_khz() if chosen.accelerator == "tcg" else None,
+            accelerator=self._accelerator,
+            tsc_khz=await tsc_khz() if self._accelerator == "tcg" else None,
             ports=PORTS,
         )
         files = BootFiles(platform.vmlinux, platform.initrd, platform.tools, self.paths.base, self.paths.disk)
-        config = encode(GuestConfig(self.id.name, keys.host_private, keys.client_public))
+        config = GuestConfig(
+            self.id.name,
+            keys.host_private,
+            keys.client_public,
+            authority=self.egress.authority.certificate,
+            authority_hash=self.egress.authority.subject_hash,
+            settings=self.spec.policy.settings,
+        )
         with listen(self.paths.monitor) as monitor:
-            self._machine = await start_machine(spec, files, config, run_as=self._ids.run_as, monitor=monitor)
+            self._machine = await start_machine(
+                spec,
+                files,
+                encode(config),
+                run_as=self._ids.run_as,
+                monitor=monitor,
+                ports=self.egress.ports,
+            )
+        self.egress.serve(self._machine.network)
         group.start_soon(drain, self._machine.console, self._console_log)
+
+    async def _choose_accelerator(self, platform: Platform) -> None:
+        chosen = await choose_accelerator(self._layout, platform.vmlinux, platform.digest, self._environ)
+        self._accelerator = chosen.accelerator
 
     async def _reach_guest(self, keys: Keys) -> None:
         assert self._machine is not None
@@ -329,7 +361,20 @@ class Sandbox:
             boot=boot_fingerprint(machine.spec),
             started_at=self._started_at,
             spec=fingerprint(self.spec),
+            policy=self.egress.confirmed,
         )
+
+    async def set_policy(self, policy: Policy) -> None:
+        """Hold it to another policy, at once, and from now on. Raises PolicyError, HostError, and nothing changed."""
+        await self.egress.set_policy(policy)
+        self.spec = replace(self.spec, policy=policy)
+
+    async def update(self, spec: DesiredSandbox) -> None:
+        """Go by other settings for what is started from now on. Raises what `set_policy` raises."""
+        if spec.policy != self.egress.policy:
+            await self.egress.set_policy(spec.policy)
+        self.spec = spec
+        self.conductor.tell(RestartChanged(spec.restart, spec.command is not None))
 
     def _starting(self) -> Machine:
         sizes = self.spec.resources

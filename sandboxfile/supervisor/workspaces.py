@@ -17,9 +17,9 @@ from anyio import to_thread
 from anyio.abc import TaskGroup
 
 from sandboxfile.errors import BusyError, GuestError, MachineError, SandboxfileError
+from sandboxfile.host.saying import say
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.model.desired import Workspace
-from sandboxfile.supervisor.logs import say
 from sandboxfile.vm.ids import IdMap
 from sandboxfile.vm.launch import RunningMachine
 from sandboxfile.vm.shares import Share, serve_share

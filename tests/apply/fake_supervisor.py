@@ -19,13 +19,14 @@ from sandboxfile.control.messages import (
     Output,
     Progress,
     RunSetup,
+    SetPolicy,
     SetupDone,
     StatusReply,
     Stop,
     WaitReady,
 )
 from sandboxfile.control.server import listen, serve
-from sandboxfile.errors import MachineError
+from sandboxfile.errors import HostError, MachineError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import read_record, try_lock, write_record
 from sandboxfile.model.observed import Machine, MainProcess
@@ -55,10 +56,10 @@ def main(id: SandboxId) -> int:
     return 0
 
 
-async def supervise(paths, behaviour):  # noqa: C901 - one answer per message
+async def supervise(paths, behaviour):  # noqa: C901 - with one answer per message
     stopping = anyio.Event()
 
-    async def answer(conversation):
+    async def answer(conversation):  # noqa: C901 - one answer per message
         with (paths.root / "asked").open("a") as asked:
             asked.write(f"{conversation.request}\n")
         if "silent" in behaviour:
@@ -83,6 +84,8 @@ async def supervise(paths, behaviour):  # noqa: C901 - one answer per message
                     write_record(paths, replace(read_record(paths), setup_done=index + 1))
                     await conversation.send(SetupDone(index))
                 await conversation.send(Done())
+            case SetPolicy() if "refuses" in behaviour:
+                raise HostError("the gateway refuses the policy", hint="mend it")
             case Stop():
                 await conversation.send(Done())
                 paths.control.unlink()

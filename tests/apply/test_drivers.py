@@ -8,10 +8,12 @@ import pytest
 
 from sandboxfile.apply import drivers, machines
 from sandboxfile.apply.drivers import HostDrivers
-from sandboxfile.errors import ControlError, SandboxfileError
+from sandboxfile.control import messages
+from sandboxfile.errors import ControlError, HostError, SandboxfileError
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
 from sandboxfile.model.desired import Command, Workspace
+from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe
 from sandboxfile.vm.disks import create_overlay, disk_size
@@ -46,19 +48,42 @@ def test_what_a_supervisor_does_is_asked_of_it(running):
         running,
         operations.AttachWorkspace(WEB, workspace),
         operations.DetachWorkspace(WEB, "/src"),
+        operations.SetPolicy(WEB, NO_POLICY),
         operations.ResumeSandbox(WEB),
         operations.StartMain(WEB),
         operations.GrowDisk(WEB, 1 << 30),
     )
-    assert running.asked() == ["WaitReady", "Attach", "Detach", "Resume", "StartMain", "GrowDisk"]
+    assert running.asked() == ["WaitReady", "Attach", "Detach", "SetPolicy", "Resume", "StartMain", "GrowDisk"]
 
 
 @pytest.mark.parametrize(
-    "operation", [operations.AttachWorkspace(WEB, Workspace("/a", "/a")), operations.RunSetup(WEB)]
+    "operation",
+    [
+        operations.AttachWorkspace(WEB, Workspace("/a", "/a")),
+        operations.RunSetup(WEB),
+        operations.SetPolicy(WEB, NO_POLICY),
+    ],
 )
 def test_asking_one_that_does_not_run_fails(home, operation):
     with pytest.raises(ControlError, match="no supervisor answers"):
         do(home, operation)
+
+
+def test_a_policy_that_is_refused_is_an_error_of_its_step(running):
+    running.behave("refuses")
+    do(running, operations.StopSandbox(WEB), operations.StartSandbox(WEB))
+    with pytest.raises(HostError, match="refuses the policy") as caught:
+        do(running, operations.SetPolicy(WEB, NO_POLICY))
+    assert caught.value.hint == "mend it"
+
+
+def test_the_whole_policy_comes_over_the_wire(running):
+    rule = Rule("*.example.com:443", methods=("GET",), paths=("/a/**",), reason="why", place="sandbox.yaml:1:2")
+    policy = Policy(
+        (Layer("file policy team", "allow", enforced=True), Layer("policy web", allow=(rule,))), (("A", "b"),)
+    )
+    do(running, operations.SetPolicy(WEB, policy))
+    assert str(messages.SetPolicy(policy)) in (running.paths.root / "asked").read_text()
 
 
 def test_setup_goes_on_where_it_was(running):
@@ -118,8 +143,10 @@ def test_the_disk_of_a_stopped_sandbox_grows_and_never_shrinks(home):
 def test_start_stop_and_delete_end_where_they_began(home):
     do(home, operations.StartSandbox(WEB), operations.StopSandbox(WEB), operations.StopSandbox(WEB))
     assert not is_locked(home.paths.lock)
+    home.paths.authority.write_text("a private key")
     do(home, operations.DeleteSandbox(WEB), operations.DeleteSandbox(WEB))
     assert not home.paths.root.exists()
+    assert not list(home.layout.state.rglob("authority*"))
 
 
 def test_a_supervisor_that_is_silent_is_not_waited_for_for_ever(running, monkeypatch):

@@ -1,5 +1,6 @@
 """What is there: told from directories, locks, records and supervisors, without changing any of them."""
 
+import json
 import os
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +21,7 @@ from sandboxfile.host.statedir import ensure_directories, try_lock, write_record
 from sandboxfile.host.tasks import beside
 from sandboxfile.model.desired import DesiredSandbox, ImageSpec
 from sandboxfile.model.observed import Applied, Machine, MainProcess
+from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe, observe_all, observe_one
 from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
@@ -277,3 +279,22 @@ def test_a_supervisor_that_ends_while_it_is_asked_is_stopped(layout):
         return found[0].status
 
     assert anyio.run(main) == "stopped"
+
+
+def test_a_record_from_before_there_were_policies_allows_nothing(layout):
+    id = make(layout)
+    paths = layout.sandbox(id)
+    fields = json.loads(paths.record.read_text())
+    del fields["spec"]["policy"]
+    paths.record.write_text(json.dumps(fields))
+    found = anyio.run(observe_one, layout, id)
+    assert found.problem is None
+    assert found.applied.spec.policy == NO_POLICY
+
+
+def test_what_the_gateway_has_confirmed_is_told(layout):
+    async def main():
+        async with running(layout, make(layout), replace(MACHINE, policy="f00")):
+            return await observe_one(layout, SandboxId("shop", "web"))
+
+    assert anyio.run(main).machine.policy == "f00"

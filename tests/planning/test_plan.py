@@ -7,6 +7,7 @@ from this file, and when it runs, its machine is as its record says.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from sandboxfile.model.desired import DesiredSandbox, DesiredState, ImageSpec, R
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.model.policy import COMMAND, Layer, Policy, Rule
 from sandboxfile.model.values import parse_size
 from sandboxfile.names import SandboxId
-from sandboxfile.planning import plan, plan_verb
+from sandboxfile.planning import plan, plan_policy, plan_verb
 from sandboxfile.planning.render import render, to_json
 
 CASES = Path(__file__).parent / "cases"
@@ -49,6 +51,8 @@ def check(case: Path) -> None:
 def planned(desired: dict, observed: dict) -> Plan:
     """The plan of a case; `verb` in `desired.json` asks for a verb instead of the file's goal."""
     state = observed_state(observed)
+    if desired.get("verb") == "policy":
+        return plan_policy(state, SandboxId(PROJECT, desired["name"]), policy(desired["policy"]))
     if "verb" in desired:
         ids = [SandboxId(PROJECT, name) for name in desired["names"]]
         return plan_verb(desired["verb"], state, ids, desired.get("allow_destroy", False))
@@ -86,7 +90,24 @@ def spec(name: str, fields: dict) -> DesiredSandbox:
     }
     if "command" in fields:
         given["command"] = {"argv": fields.pop("command")}
+    if "policy" in fields:
+        given["policy"] = policy(fields.pop("policy"))
     return TypeAdapter(DesiredSandbox).validate_python({**given, **fields})
+
+
+def policy(fields: dict) -> Policy:
+    """`enforced` are layers above it; `command` are patterns that `sbx network proxy` allowed; `settings` a map."""
+    fields = dict(fields)
+    above = tuple(replace(layer(given), enforced=True) for given in fields.pop("enforced", ()))
+    settings = tuple(sorted(fields.pop("settings", {}).items()))
+    return Policy((*above, layer(fields)), settings)
+
+
+def layer(fields: dict) -> Layer:
+    fields = dict(fields)
+    made = tuple(Rule(pattern, origin=COMMAND) for pattern in fields.pop("command", ()))
+    rules = {kind: tuple(map(Rule, fields.pop(kind, ()))) for kind in ("allow", "block", "bypass")}
+    return Layer(**{**fields, **rules, "allow": rules["allow"] + made})
 
 
 def observed_state(observed: dict) -> ObservedState:
@@ -120,10 +141,13 @@ def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
         "accelerator": "tcg",
         "boot": "b",
         "started_at": "2026-01-02T03:04:05Z",
+        "policy": fingerprint(was.policy) if status != "starting" else "",
     }
     told = {key: _size(value) for key, value in fields.items() if key in ("memory", "disk", "cpus")}
     if "workspaces" in fields:
         told["workspaces"] = [_workspace(item) for item in fields["workspaces"]]
+    if "policy" in fields:
+        told["policy"] = fingerprint(policy(fields["policy"])) if fields["policy"] else ""
     return TypeAdapter(Machine).validate_python({**given, **told, "main": main})
 
 

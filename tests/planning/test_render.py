@@ -16,7 +16,7 @@ PLAN = Plan(
         Change(
             "sandbox web", "replace", "template changed", (FieldChange("template", None, "b", "replace", "r"),), True
         ),
-        Change("sandbox api", "update", "x"),
+        Change("sandbox api", "update", "x", reach=("api can now reach api.example.com:443",)),
     ),
     (Step("build image b", BuildImage(ImageSpec("debian:trixie")), "why", ("prepare platform",)),),
     (SandboxId("shop", "old"),),
@@ -34,8 +34,16 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "cause": "template changed",
                 "loses_disk": True,
                 "fields": [{"path": "template", "before": None, "after": "b", "effect": "replace", "reason": "r"}],
+                "reach": [],
             },
-            {"subject": "sandbox api", "action": "update", "cause": "x", "loses_disk": False, "fields": []},
+            {
+                "subject": "sandbox api",
+                "action": "update",
+                "cause": "x",
+                "loses_disk": False,
+                "fields": [],
+                "reach": ["api can now reach api.example.com:443"],
+            },
         ],
         "steps": [{"key": "build image b", "reason": "why", "needs": ["prepare platform"]}],
         "orphans": ["shop/old"],
@@ -48,6 +56,14 @@ def test_the_text_shows_losses_loudly_and_counts():
     assert lines[1] == "      template: (none) -> b (replace: r)"
     assert "THE DISK IS LOST" in lines[2]
     assert lines[-1] == "Plan: 1 to update, 1 to replace."
+
+
+def test_reach_is_told_in_words_and_a_long_list_is_counted():
+    assert "      api can now reach api.example.com:443" in render(PLAN).splitlines()
+    many = tuple(f"web can reach host{number}.example.com" for number in range(100))
+    lines = render(Plan("shop", "f", (Change("sandbox web", "create", "x", reach=many),))).splitlines()
+    assert len(lines) < 30
+    assert any("and 80 more" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_what_moves_by_itself_makes_no_plan_stale(later):
         machine(memory=1),
         machine(disk=1),
         machine(main=MainProcess("none")),
+        machine(policy="another"),
     ],
 )
 def test_what_a_plan_rests_on_makes_it_stale(later):

@@ -7,14 +7,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, ImageSpec, Resources, Workspace
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
-from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, PlanOptions, StopSandbox, UpdateRecord
+from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, PlanOptions, SetPolicy, StopSandbox, UpdateRecord
+from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId
-from sandboxfile.planning import observation_fingerprint, plan, plan_verb
+from sandboxfile.planning import observation_fingerprint, plan, plan_policy, plan_verb
 from sandboxfile.planning.render import render, to_json
 
 NAMES = ("a", "b", "c")
 GIB = 1 << 30
+POLICIES = (
+    NO_POLICY,
+    Policy(
+        (
+            Layer(
+                "policy web", allow=(Rule("api.example.com:443"), Rule("*.example.org")), block=(Rule("x.example.org"),)
+            ),
+        )
+    ),
+    Policy((Layer("file policy team", "allow", enforced=True), Layer("policy web", "allow")), (("A", "b"),)),
+)
 few = st.sampled_from
 workspaces = st.lists(
     st.builds(Workspace, few(["/x", "/y"]), few(["/x", "/y", "/z"]), few(["ro", "rw"])),
@@ -34,6 +47,7 @@ def specs(name):
         few([ImageSpec("debian:trixie", (), "1" * 64), ImageSpec("debian:trixie", ("git",), "2" * 64)]),
         few(["agent", "root"]),
         workspaces,
+        few(POLICIES),
         few([(), (("A", "1"),)]),
         resources,
         st.lists(commands, max_size=2).map(tuple),
@@ -55,6 +69,8 @@ def machines(status):
         few(["tcg", "kvm"]),
         st.just("b"),
         st.text("0123456789", max_size=3),
+        st.just(""),
+        few(["", "another", *map(fingerprint, POLICIES)]),
     )
 
 
@@ -115,6 +131,9 @@ def check(made, observed):
     for step in made.steps:
         if isinstance(step.operation, DeleteSandbox):
             assert f"sandbox {step.operation.id.name}" in lost
+    for step in made.steps:
+        if isinstance(step.operation, SetPolicy):
+            assert any(s.id == step.operation.id and s.machine is not None for s in observed.sandboxes)
     for name in NAMES:  # one after the other within a sandbox
         for before, after in pairwise(step for step in made.steps if subject(step) == SandboxId("shop", name)):
             assert before.key in after.needs
@@ -131,6 +150,8 @@ def test_every_file_in_every_world_has_a_plan(desired, observed, chosen):
     assert made.observation == observation_fingerprint(observed)
     allowed = {sandbox.id for sandbox in observed.sandboxes if not (sandbox.applied and sandbox.applied.spec.protect)}
     for step in made.steps:
+        if isinstance(step.operation, SetPolicy):
+            assert step.operation.policy in [spec.policy for spec in desired.sandboxes if spec.id == step.operation.id]
         if isinstance(step.operation, DeleteSandbox):
             assert chosen.allow_destroy or step.operation.id in allowed
         if isinstance(step.operation, CreateSandbox | UpdateRecord):
@@ -168,3 +189,17 @@ def test_every_verb_in_every_world_has_a_plan(observed, asked):
     assert touched <= ids
     if verb == "stop":
         assert all(isinstance(step.operation, StopSandbox) for step in made.steps)
+
+
+@settings(max_examples=80, deadline=None)
+@given(worlds, few(NAMES), few(POLICIES))
+def test_another_policy_in_every_world_has_a_plan(observed, name, policy):
+    id = SandboxId("shop", name)
+    if all(sandbox.id != id for sandbox in observed.sandboxes):
+        return
+    made = plan_policy(observed, id, policy)
+    check(made, observed)
+    assert {type(step.operation) for step in made.steps} <= {SetPolicy, UpdateRecord}
+    for step in made.steps:
+        if isinstance(step.operation, UpdateRecord):
+            assert step.operation.spec.policy == policy

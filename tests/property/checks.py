@@ -5,7 +5,9 @@ from typing import Any
 
 from sandboxfile.model.desired import Command, DesiredSandbox
 from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepSkipped, StepStarted
-from sandboxfile.model.plan import Plan
+from sandboxfile.model.fingerprint import fingerprint
+from sandboxfile.model.plan import Plan, SetPolicy
+from sandboxfile.names import SandboxId
 
 from .attempt import ATTEMPT
 from .fake_supervisor import Box
@@ -19,10 +21,17 @@ class Watch:
     """What an executor may do with one plan."""
 
     def __init__(
-        self, plan: Plan, parallel: int, check: Callable[[bool, str], None], fingerprint: Callable[[], str]
+        self,
+        plan: Plan,
+        parallel: int,
+        check: Callable[[bool, str], None],
+        observation: Callable[[], str],
+        boxes: dict[SandboxId, Box],
     ) -> None:
-        self._fingerprint = fingerprint
-        self._stale = now if (now := fingerprint()) != plan.observation else None
+        self._observation, self._boxes = observation, boxes
+        self._stale = now if (now := observation()) != plan.observation else None
+        self._policies = {step.key: step.operation for step in plan.steps if isinstance(step.operation, SetPolicy)}
+        self._confirmed: dict[str, int] = {}  # how many policies had been confirmed when a step began
         self._needs = {step.key: step.needs for step in plan.steps}
         self._parallel, self._check = parallel, check
         self.open: dict[str, None] = {}
@@ -37,19 +46,28 @@ class Watch:
                 early = [need for need in self._needs[key] if self.ends.get(need) != "done"]
                 self._check(not early, f"{key} starts before {early}")
                 self.open[key] = None
+                if key in self._policies:
+                    self._confirmed[key] = len(self._box(key).confirmed)
                 self._check(len(self.open) <= self._parallel, "more steps at once than allowed")
             case StepFinished(key):
                 self._end(key, "done")
+                if key in self._policies:
+                    since = self._box(key).confirmed[self._confirmed[key] :]
+                    held = fingerprint(self._policies[key].policy) in since
+                    self._check(held, f"{key} is done, and the gateway has not confirmed it")
             case StepFailed(key):
                 self._end(key, "failed")
             case StepSkipped(key):
                 self.ends[key] = "skipped"
 
+    def _box(self, key: str) -> Box:
+        return self._boxes.get(self._policies[key].id, Box(None, None))
+
     def _begin(self) -> None:
         if (attempt := ATTEMPT.get()) is not None:
             attempt.begin_steps()
         if self._stale is not None and not self.ends and not self.open:
-            self._check(self._fingerprint() != self._stale, "a stale plan is executed")
+            self._check(self._observation() != self._stale, "a stale plan is executed")
 
     def _end(self, key: str, how: str) -> None:
         self._check(key in self.open, f"{key} ends and never began")
@@ -79,8 +97,9 @@ def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[s
     yield "image", spec.image.digest, disk.image
     yield "size", (spec.resources.cpus, spec.resources.memory), (supervisor.cpus, supervisor.memory)
     yield "disk is large enough", True, disk.size >= spec.resources.disk
+    yield "policy", fingerprint(spec.policy), supervisor.policy
     yield "workspaces", {workspace.target: workspace for workspace in spec.workspaces}, supervisor.devices
-    for name in ("env", "user", "restart", "command"):
+    for name in ("env", "user", "restart", "command", "policy"):
         yield f"the supervisor's {name}", getattr(spec, name), getattr(supervisor.spec, name)
     if spec.command is not None:
         ended_for_good = supervisor.main == "exited" and spec.restart == "no"

@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,12 @@ from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.desired import DesiredSandbox, ImageSpec
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.names import SandboxId
+from sandboxfile.policy.command import PolicyEdit, edited
 
 from .attempt import ATTEMPT, Strike
 from .fake_supervisor import Box, Disk, Supervisor
+
+BY_COMMAND = "pypi.example.com"
 
 
 class FakeHost:
@@ -87,6 +91,8 @@ class FakeHost:
             box.disk = None
         elif kind == "spoil record":
             box.record = None
+        elif kind == "command policy":
+            _command_policy(box)
         elif box.supervisor is not None:
             box.supervisor.strike(kind)
 
@@ -144,6 +150,11 @@ class FakeHost:
     def put_record(self, box: Box, applied: Applied) -> None:
         """Write a record, and note on the disk what that means for its setup."""
         self.changes += 1
+        supervisor = box.supervisor
+        if supervisor is not None and supervisor.ready.is_set() and not supervisor.failure:
+            if (box.record is None or box.record.spec != applied.spec) and applied.spec not in box.known:
+                self.violations.append(f"the record of {applied.spec.id} is ahead of its supervisor")
+            box.known[:] = [supervisor.spec]
         old, box.record = box.record, applied
         if box.disk is not None and box.disk.finished is None:
             if old is not None and old.spec.setup != applied.spec.setup:
@@ -267,6 +278,15 @@ class FakeHost:
             await self.point()
             return messages.Done()
         raise ControlError("the supervisor did not answer in time")
+
+
+def _command_policy(box: Box) -> None:
+    """`sbx network proxy` has run, for a moment in which nobody else applied anything."""
+    if box.record is not None:
+        policy = edited(box.record.spec.policy, PolicyEdit(allow=(BY_COMMAND,)))
+        box.record = replace(box.record, spec=replace(box.record.spec, policy=policy))
+        if box.supervisor is not None and box.supervisor.policy:
+            box.supervisor.hold_to(policy)
 
 
 @contextmanager

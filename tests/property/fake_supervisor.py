@@ -11,6 +11,7 @@ from sandboxfile.errors import CommandError, ControlError, GuestError, HostError
 from sandboxfile.model.desired import Command, DesiredSandbox, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess
+from sandboxfile.model.policy import Layer, Policy
 
 from .attempt import ATTEMPT
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds of waiting for an answer after which there is one more place to be struck at
 _PATIENCE = 30.0  # seconds for a guest to answer
+_STRANGE = fingerprint(Policy((Layer("policy of somebody else", "allow"),)))
 
 
 @dataclass(eq=False)
@@ -37,11 +39,17 @@ class Disk:
 
 @dataclass(eq=False)
 class Box:
-    """A sandbox's directory. `record` is None when it cannot be read; `supervisor` is who holds the lock."""
+    """A sandbox's directory. `record` is None when it cannot be read; `supervisor` is who holds the lock.
+
+    `known`: what supervisors went by, since the record was last written. `confirmed`: policies, as fingerprints, that
+    the gateway ever went by.
+    """
 
     record: Applied | None
     disk: Disk | None
     supervisor: "Supervisor | None" = None
+    known: list[DesiredSandbox] = field(default_factory=list)
+    confirmed: list[str] = field(default_factory=list)
 
 
 class Reply:
@@ -63,6 +71,8 @@ class Supervisor:
         self.listening = self.paused = self.hanging = self.outdated = self.dead = False
         self.devices: dict[str, Workspace] = {}
         self.main = "none"
+        self.policy = ""  # what the gateway goes by: a fingerprint
+        self.refusing = False
         self.ready, self.gone, self.moved = trio.Event(), trio.Event(), trio.Event()
         self.failure: SandboxfileError | None = None
         self._turn, self._setup_turn = trio.Lock(), trio.Lock()
@@ -91,6 +101,7 @@ class Supervisor:
             raise MachineError("there is no disk")
         self.devices.update({workspace.target: workspace for workspace in self.spec.workspaces})
         await self._work(self.host.takes(2))
+        self.hold_to(self.spec.policy)
         if self.health == "starting":
             self.health = "running"
         self.ready.set()
@@ -133,6 +144,7 @@ class Supervisor:
                 del self.devices[max(self.devices)]
             case "stop":
                 self.host.nursery.start_soon(self.power_off)
+        self._strike_policy(kind)
         self._stir()
 
     def status(self) -> Machine:
@@ -150,6 +162,7 @@ class Supervisor:
             boot="",
             started_at="",
             spec=fingerprint(self.spec) if self.ready.is_set() else "",
+            policy=self.policy if self.ready.is_set() else "",
         )
 
     def _stir(self) -> None:
@@ -237,8 +250,8 @@ class Supervisor:
                 assert self.disk is not None
                 self.disk.size = max(self.disk.size, size)
                 await self._work(self.host.takes(1))
-            case messages.Update(spec):
-                self.spec = spec
+            case messages.SetPolicy() | messages.Update():
+                await self._settle(message)
             case messages.StartMain():
                 self.main = "running" if self.spec.command else self.main
             case messages.Resume():
@@ -246,6 +259,52 @@ class Supervisor:
                 self._stir()
             case other:
                 raise ControlError(f"{other} is not a request")
+
+    # --- its policy ----------------------------------------------------------------------------------------------
+
+    async def _settle(self, message: messages.SetPolicy | messages.Update) -> None:
+        match message:
+            case messages.SetPolicy(policy):
+                await self.set_policy(policy)
+            case messages.Update(spec):
+                if spec.policy != self.spec.policy:
+                    await self.set_policy(spec.policy)
+                self._go_by(spec)
+
+    async def set_policy(self, policy: Policy) -> None:
+        """Needs the gateway, not the guest. Refused, it changes nothing."""
+        await trio.sleep(self.host.takes(0.1))
+        if self.refusing:
+            self.refusing = False
+            raise HostError("the gateway refuses the policy")
+        self.hold_to(policy)
+
+    def hold_to(self, policy: Policy) -> None:
+        self.policy = fingerprint(policy)
+        self.box.confirmed.append(self.policy)
+        self._go_by(replace(self.spec, policy=policy))
+
+    def _go_by(self, spec: DesiredSandbox) -> None:
+        self.spec = spec
+        self.box.known.append(spec)
+
+    def _strike_policy(self, kind: str) -> None:
+        match kind:
+            case "refuse policy":
+                self.refusing = True
+            case "other policy" if self.policy:
+                self.policy = _STRANGE
+            case "lose gateway" if self.policy:
+                self.policy = ""
+                self.host.nursery.start_soon(self._find_gateway)
+
+    async def _find_gateway(self) -> None:
+        """Register anew, with the same policy."""
+        await trio.sleep(self.host.takes(60))
+        if not self.policy and not self.dead:
+            self.hold_to(self.spec.policy)
+
+    # --- its guest -----------------------------------------------------------------------------------------------
 
     async def _attach(self, workspace: Workspace) -> None:
         async with self._turn:

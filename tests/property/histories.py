@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId
 
 from .attempt import Strike
@@ -25,6 +26,14 @@ _WORKSPACES = tuple(
         ("/p/doc", "/src/doc", "ro"),
     )
 )
+_WEB = Layer("policy web", allow=(Rule("api.example.com:443"), Rule("*.example.org")))
+_TEAM = Layer("file policy team", "allow", block=(Rule("paste.example.com"),), enforced=True)
+POLICIES = (
+    NO_POLICY,
+    Policy((_WEB,)),
+    Policy((_TEAM, _WEB), (("PIP_INDEX_URL", "https://pypi.example.com/simple"),)),
+    Policy((replace(_WEB, allow=(*_WEB.allow, Rule("db.example.com:5432", "tcp"))),)),
+)
 _POOLS: dict[str, tuple[Any, ...]] = {
     "image": _IMAGES,
     "template": ("shell", "dev"),
@@ -39,13 +48,16 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "command": (None, Command(("serve",)), Command(("work",))),
     "restart": ("no", "always"),
     "protect": (False, False, False, True),
+    "policy": POLICIES,
 }
-_EDITED = (*_POOLS, *("workspaces",) * 4, "env", "resources", "setup")
+_EDITED = (*_POOLS, *("workspaces",) * 4, *("policy",) * 2, "env", "resources", "setup")
 # Weighted by repetition: the client's own end, failures, and other applies are what recovery is about.
+FOUND = ("delete disk", "pause", "unplug", "hang", "outdate", "command policy", "lose gateway", "other policy")
 KINDS = (
     *("kill client",) * 4, *("cancel client",) * 2, *("fail",) * 3, *("other apply",) * 4, *("kill",) * 2,
     *("unplug",) * 3, *("pause",) * 2, "resume", "hang", "stop", "delete disk", "spoil record", "exit main", "outdate",
-    "die in setup", "fail in setup", "lose cache",
+    "die in setup", "fail in setup", "lose cache", *("command policy",) * 2, *("lose gateway",) * 2, "other policy",
+    "refuse policy",
 )  # fmt: skip
 ACTIONS = (*("up",) * 14, "down", "start", "stop", "restart", "remove", "move file")
 
@@ -104,6 +116,7 @@ def crossroads() -> list[History]:
         setup=_COMMANDS[:2],
         command=Command(("serve",)),
         restart="always",
+        policy=POLICIES[1],
     )
     changed: list[dict[str, Any]] = [
         {"workspaces": _WORKSPACES[2:]},
@@ -111,6 +124,8 @@ def crossroads() -> list[History]:
         {"resources": Resources(1, GIB, 16 * GIB), "protect": True},
         {"resources": Resources(2, GIB, 8 * GIB), "user": "root"},
         {"image": _IMAGES[1], "setup": _COMMANDS[1:]},
+        {"policy": POLICIES[2], "workspaces": _WORKSPACES[:1]},
+        {"policy": POLICIES[0], "resources": Resources(2, GIB, 4 * GIB)},
     ]
     new = History(1, (there, sandbox("db")), (Round(),))
     return [
@@ -133,13 +148,18 @@ def corners() -> list[History]:
         (Edit("web", "resources", Resources(1, GIB, 4 * GIB)),),
         (Edit("web", "protect", True),),
     )
-    found = [Round(strikes=(Strike(False, 1, kind),)) for kind in ("delete disk", "pause", "unplug", "hang", "outdate")]
+    held = (Edit("web", "policy", POLICIES[2]),)
+    found = [Round(strikes=(Strike(False, 1, kind),)) for kind in FOUND]
     return [
         *(History(1, (plain,), (Round(), round)) for round in found),
         History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
         History(1, (kept,), (Round(), Round(action="remove"))),
         History(1, (plain, sandbox("db")), (Round(), Round(edits=other_image, only=("web",)))),
         History(1, (large,), (Round(), Round(edits=smaller))),
+        *(
+            History(1, (plain,), (Round(), Round(edits=held, strikes=(Strike(True, point, "refuse policy"),))))
+            for point in (1, 2, 3)
+        ),
     ]
 
 

@@ -237,7 +237,7 @@ class Life:
             yield
 
     async def _execute(self, really: Any, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
-        watch = Watch(plan, parallel, self._check, self._fingerprint)
+        watch = Watch(plan, parallel, self._check, self._fingerprint, self.host.boxes)
         self.executing += 1
         self.open = watch.open
         self._check(self.executing == 1, "two applies of one project at once")

@@ -73,7 +73,29 @@ _RECORD = """\
             part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
 """
 
+_TELL = """\
+    if is_locked(paths.lock):
+        await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+"""
+_WRITE = """\
+    applied = read_record(paths)
+    done = setup_done(applied, spec)
+    write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
+"""
+_SET_POLICY = "await self._request(id, SetPolicy(policy), report)"
+
 MUTATIONS = [
+    # policies
+    Mutation("a policy not set", sandbox._change_live, "if held_to_another(", "if not held_to_another("),
+    Mutation("the gateway not asked", changes.held_to_another, "machine.policy != fingerprint(wanted)", "False"),
+    Mutation("a policy only said to be set", drivers.HostDrivers._ask, _SET_POLICY, "pass"),
+    Mutation(
+        "a refusal ignored",
+        drivers.HostDrivers._ask,
+        _SET_POLICY,
+        f"try: {_SET_POLICY}\n            except Exception: pass",
+    ),
+    Mutation("a record ahead", drivers.HostDrivers._update_record, _TELL + _WRITE, _WRITE + _TELL),
     # the planner
     Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, rare=True),
     Mutation("what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", rare=True),

@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from sandboxfile.control.messages import Exec, Signal
 from sandboxfile.control.server import Conversation, listen, serve
 from sandboxfile.errors import CommandError, GuestError
 from sandboxfile.guest.channel import Ended, Guest
+from sandboxfile.guest.network import network_variables
 from sandboxfile.guest.process import Process, Terminal
 from sandboxfile.host.tasks import beside
 from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
@@ -169,7 +171,7 @@ async def test_input_and_its_end_reach_the_command_and_output_and_code_come_back
             assert await run(path, Exec(("cat",), stdin=True, env=(("B", "9"),)), streams) == 3
         assert os.read(streams.stdout, 100) == b"hello"
     assert guest.started == [
-        {"argv": ("cat",), "terminal": None, "user": "agent", "cwd": "/src", "env": (("A", "1"), ("B", "9"))}
+        {"argv": ("cat",), "terminal": None, "user": "agent", "cwd": "/src", "env": environment(SPEC, ("B", "9"))}
     ]
 
 
@@ -297,4 +299,12 @@ async def test_a_socket_as_stream_works_like_a_pipe() -> None:
 
 
 def test_the_commands_variables_override_the_sandboxes() -> None:
-    assert environment(SPEC, ("B", "x"), ("C", "y")) == (("A", "1"), ("B", "x"), ("C", "y"))
+    assert environment(SPEC, ("B", "x"), ("C", "y"))[-3:] == (("A", "1"), ("B", "x"), ("C", "y"))
+
+
+def test_beneath_them_are_those_of_the_network_with_the_settings_that_the_policy_brings() -> None:
+    policy = replace(SPEC.policy, settings=(("PIP_INDEX_URL", "https://pypi.example.com/simple"),))
+    given = dict(environment(replace(SPEC, policy=policy), ("https_proxy", "http://own.example.com")))
+    assert given["PIP_INDEX_URL"] == "https://pypi.example.com/simple"
+    assert given["http_proxy"] == dict(network_variables())["http_proxy"]
+    assert given["https_proxy"] == "http://own.example.com"

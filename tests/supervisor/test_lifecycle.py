@@ -21,8 +21,8 @@ from sandboxfile.supervisor.lifecycle import (
     MachineResumed,
     MainExited,
     MainWanted,
-    PolicyChanged,
     PowerOff,
+    RestartChanged,
     ResumeMachine,
     StopAsked,
     WaitBackOff,
@@ -72,7 +72,7 @@ ON_FAILURE, _ = play(Life(has_command=True, restart="on-failure"), GuestReady(),
         ),
         pytest.param(
             ALWAYS,
-            [MainExited(0, 1), PolicyChanged("no", True), BackOffOver(), MainExited(0, 1)],
+            [MainExited(0, 1), RestartChanged("no", True), BackOffOver(), MainExited(0, 1)],
             "running",
             "exited",
             [WaitBackOff(0.1), LaunchMain()],
@@ -142,7 +142,7 @@ EVENTS = st.one_of(
         [GuestReady(), MachinePaused(), MachineResumed(), MachineDied(), MainWanted(), BackOffOver(), StopAsked()]
     ),
     st.builds(MainExited, st.integers(0, 255), st.floats(0, 100)),
-    st.builds(PolicyChanged, st.sampled_from(["no", "on-failure", "always"]), st.booleans()),
+    st.builds(RestartChanged, st.sampled_from(["no", "on-failure", "always"]), st.booleans()),
 )
 
 

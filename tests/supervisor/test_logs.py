@@ -51,7 +51,7 @@ async def test_a_planted_link_is_not_followed(tmp_path: Path) -> None:
 async def test_a_full_disk_loses_lines_and_nothing_else(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log = RotatingLog(tmp_path / "main.log")
     full = os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, log._descriptor)
+    os.dup2(full, log._file._descriptor)
     await log.write(b"lost")
     log.close()
     os.close(full)
