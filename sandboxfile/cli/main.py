@@ -9,7 +9,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -19,7 +19,8 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.errors import SandboxfileError
 
-# Verb, and what it is for. `commands/VERB.py` has the rest.
+# Verb, and what it is for. `commands/VERB.py` has the rest; a verb with verbs of its own (`network log`) is a package,
+# with the table of those as COMMANDS.
 VERBS: dict[str, str] = {
     "init": "write a commented sandbox.yaml to start from",
     "validate": "check the sandbox file",
@@ -33,6 +34,8 @@ VERBS: dict[str, str] = {
     "exec": "run a command in a sandbox",
     "shell": "open a login shell in a sandbox",
     "logs": "show the console and the main process",
+    "network": "show and change what sandboxes reach",
+    "policy": "say what sandboxes may reach, and why",
     "stop": "stop sandboxes; their disks stay",
     "start": "start stopped sandboxes",
     "restart": "stop and start sandboxes",
@@ -50,17 +53,24 @@ STREAM_VERBS = ("exec", "shell")  # their exit code is that of the command insid
 class VerbParser(argparse.ArgumentParser):
     """The parser of one verb. Imports the verb's module when arguments are first parsed."""
 
-    verb: str | None = None
+    verb: str | None = None  # `up`; `network.log` for a verb of a verb
+    verbs: Mapping[str, str] = VERBS  # those that can follow it
+    loaded = False
 
-    def load(self) -> Any:
+    def load(self) -> None:
         """Import the verb's module and declare its arguments; once."""
-        module = import_module(f"sandboxfile.cli.commands.{self.verb.replace('-', '_')}") if self.verb else None
-        if module is not None and self.get_default("run") is None:
-            add_shared_options(self)
+        if self.verb is None or self.loaded:
+            return
+        module = import_module(f"sandboxfile.cli.commands.{self.verb.replace('-', '_')}")
+        self.loaded = True
+        self.description = self.description or (module.__doc__ or "").strip()
+        add_shared_options(self)
+        self.verbs = getattr(module, "COMMANDS", {})
+        if self.verbs:
+            add_verbs(self, self.verbs, f"{self.verb}.")
+        else:
             module.register(self)
-            self.description = self.description or (module.__doc__ or "").strip()
             self.set_defaults(run=module.run)
-        return module
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()
@@ -71,7 +81,7 @@ class VerbParser(argparse.ArgumentParser):
         _, unknown, rest = message.partition("argument COMMAND: invalid choice: ")
         if unknown:
             word = rest.split("'")[1]
-            message, hint = f"there is no command {word!r}", did_you_mean(word, list(VERBS)) or hint
+            message, hint = f"there is no command {word!r}", did_you_mean(word, list(self.verbs)) or hint
         self.print_usage(sys.stderr)
         code = exits.EXEC_FAILED if self.verb in STREAM_VERBS else exits.USAGE
         self.exit(code, f"error: {message}\nhint: {hint}\n")
@@ -106,17 +116,25 @@ def build_parser() -> VerbParser:
     )
     add_shared_options(parser)
     parser.add_argument("-v", "--version", action="version", version=f"sbx {__version__}")
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", dest="verb", parser_class=VerbParser)
-    for verb, purpose in VERBS.items():
-        _add_verb(verbs, verb, help=purpose)
+    verbs = add_verbs(parser, VERBS, "", required=False)
     for verb in HIDDEN_VERBS:
-        _add_verb(verbs, verb)
+        _add_verb(verbs, verb, verb)
     return parser
 
 
-def _add_verb(verbs: Any, verb: str, **options: Any) -> None:
+def add_verbs(parser: VerbParser, verbs: Mapping[str, str], prefix: str, *, required: bool = True) -> Any:
+    """Verbs that can follow `parser`'s; their modules are in the package that `prefix` (`network.`) names."""
+    table = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest=f"{prefix}verb", parser_class=VerbParser, required=required
+    )
+    for verb, purpose in verbs.items():
+        _add_verb(table, verb, f"{prefix}{verb}", help=purpose)
+    return table
+
+
+def _add_verb(verbs: Any, name: str, verb: str, **options: Any) -> None:
     parser = verbs.add_parser(
-        verb,
+        name,
         allow_abbrev=False,
         conflict_handler="resolve",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -78,7 +78,7 @@ def show_diagnostics(diagnostics: "Diagnostics", sources: Mapping[str, str], con
 
 def known_sandboxes(layout: Layout) -> list[SandboxId]:
     """Every sandbox of this user that has a directory, whatever its state."""
-    from sandboxfile.host.statedir import sandbox_directories
+    from sandboxfile.host.directories import sandbox_directories
 
     return [SandboxId(project, name) for project, name in sandbox_directories(layout)]
 
@@ -90,6 +90,20 @@ def find_sandboxes(names: Sequence[str], args: argparse.Namespace) -> list[Sandb
     unclear = any("/" not in name and [id.name for id in known].count(name) != 1 for name in names)
     here = project_here(args) if unclear else None
     return list(dict.fromkeys(match_name(name, known, here) for name in names))
+
+
+def sandboxes_or_all(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
+    """What the names mean; without names every sandbox of the project of the file that exists.
+
+    Raises NotFoundError when a name means nothing, or there is neither a name nor a file.
+    """
+    if names:
+        return find_sandboxes(names, args)
+    find_file(args.file)
+    here = project_here(args)
+    if here is None:
+        raise SandboxfileError("which project is meant is unclear: its file has errors", hint="sbx validate")
+    return [id for id in known_sandboxes(this_layout()) if id.project == here]
 
 
 def project_here(args: argparse.Namespace) -> str | None:

@@ -60,7 +60,7 @@ class Tail:
         return rest
 
 
-def last_lines(lines: Sequence[str], count: int | None) -> Sequence[str]:
+def last_lines[Line](lines: Sequence[Line], count: int | None) -> Sequence[Line]:
     """The last `count` lines; all for None."""
     if count is None:
         return lines

@@ -1,8 +1,6 @@
 """Commands that start no machine, as a user runs them: a process in a clean home."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,42 +10,6 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = "name: shop\nsandboxes:\n  web: {workspaces: [.], env: {A: x}}\n  db: {}\n"
-
-
-@pytest.fixture
-def project(clean_home):
-    place = clean_home / "my-project"
-    place.mkdir()
-    return place
-
-
-@pytest.fixture
-def environment(clean_home):
-    return {
-        "HOME": str(clean_home),
-        "SBX_HOME": f"{clean_home}/sbx",
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(REPOSITORY),
-        "TERM": "xterm",
-    }
-
-
-@pytest.fixture
-def cli(project, environment):
-    def call(*words, code=0, cwd=project, **variables):
-        done = subprocess.run(
-            [sys.executable, "-m", "sandboxfile", *words],
-            cwd=cwd,
-            env=environment | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done
-
-    return call
 
 
 def test_what_init_writes_is_valid_and_is_never_overwritten(cli, project):
@@ -227,3 +189,5 @@ def test_completion_knows_the_sandboxes_of_the_file(cli, project):
     (project / "sandbox.yaml").write_text(FILE)
     assert cli("complete-words", "--", "up", "").stdout == "db\nweb\n"
     assert cli("complete-words", "--", "exec", "").stdout == ""
+    assert cli("complete-words", "--", "policy", "show", "").stdout == "db\nweb\n"
+    assert cli("complete-words", "--", "network", "log", "").stdout == ""

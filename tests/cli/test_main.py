@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -34,27 +35,52 @@ def command(*words, home, **options):
     )
 
 
+def commands():
+    """Every command, as it is typed, and what it is for; those of `network` and `policy` instead of these."""
+    for verb, purpose in VERBS.items():
+        module = import_module(f"sandboxfile.cli.commands.{verb.replace('-', '_')}")
+        inner = getattr(module, "COMMANDS", None)
+        yield from ((f"{verb} {word}", what) for word, what in inner.items()) if inner else [(verb, purpose)]
+
+
+def modules(package):
+    found = (REPOSITORY / "sandboxfile/cli/commands" / package).iterdir()
+    return {entry.stem.replace("_", "-") for entry in found if not entry.name.startswith("_")}
+
+
+def help_of(words, console, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run([*words, "--help"], console)
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: sbx {' '.join(words)} ")
+    assert len(shown.splitlines()) > 5
+    return shown
+
+
 def test_every_verb_has_a_module_help_and_a_line_in_the_general_help(console, capsys):
     general = build_parser().format_help()
     for verb, purpose in VERBS.items():
         assert f"{verb} " in general
         assert purpose in general
-        with pytest.raises(SystemExit) as ended:
-            run([verb, "--help"], console)
-        assert ended.value.code == 0
-        shown = capsys.readouterr().out
-        assert shown.startswith(f"usage: sbx {verb} ")
-        assert len(shown.splitlines()) > 5
-    modules = {path.stem.replace("_", "-") for path in (REPOSITORY / "sandboxfile/cli/commands").glob("[a-z]*.py")}
-    assert modules == {*VERBS, *HIDDEN_VERBS}
+    for command, purpose in commands():
+        help_of(command.split(), console, capsys)
+        if " " in command:
+            assert purpose in " ".join(help_of(command.split()[:1], console, capsys).split())
+    assert modules(".") == {*VERBS, *HIDDEN_VERBS}
+    inner = {command.split()[0] for command, _ in commands() if " " in command}
+    for package in inner:
+        assert modules(package) == {
+            command.split()[1] for command, _ in commands() if command.startswith(package + " ")
+        }
     assert not any(verb in general for verb in HIDDEN_VERBS)
 
 
-def test_the_readme_lists_the_verbs_and_exit_codes_as_they_are():
+def test_the_readme_lists_the_commands_and_exit_codes_as_they_are():
     readme = (REPOSITORY / "README.md").read_text()
-    for verb, purpose in VERBS.items():
-        assert f"| `sbx {verb}` | {purpose} |" in readme
-    assert readme.count("| `sbx ") == len(VERBS)
+    for command, purpose in commands():
+        assert f"| `sbx {command}` | {purpose} |" in readme
+    assert readme.count("| `sbx ") == len(list(commands()))
     for code, meaning in exits.MEANINGS:
         assert f"| {code} | {meaning} |" in readme
         assert f"  {code:<4} {meaning}" in build_parser().format_help()
@@ -70,6 +96,11 @@ def test_the_readme_lists_the_verbs_and_exit_codes_as_they_are():
         (["-f", "a", "plan", "-f", "b", "-f", "c"], exits.USAGE, "may be given once"),
         (["logs", "--main", "--console", "box"], exits.USAGE, "not allowed with"),
         (["exec"], exits.EXEC_FAILED, "NAME"),
+        (["network"], exits.USAGE, "required: COMMAND"),
+        (["network", "lg"], exits.USAGE, "did you mean log"),
+        (["network", "log", "--follw"], exits.USAGE, "--follw"),
+        (["policy", "explain", "web"], exits.USAGE, "TARGET"),
+        (["network", "proxy", "web", "--policy", "open"], exits.USAGE, "--policy"),
     ],
 )
 def test_wrong_arguments_are_no_changes_and_no_failure(words, code, said, console, capsys):
@@ -153,6 +184,10 @@ def test_shared_options_go_before_or_after_the_verb_and_short_ones_give_way():
     logs = parser.parse_args(["-f", "x", "logs", "-f", "box"])
     assert (logs.file, logs.follow) == ("x", True)
     assert parser.parse_args(["logs", "--file", "x", "box"]).file == "x"
+    log = parser.parse_args(["-f", "x", "network", "log", "-f", "box"])
+    assert (log.file, log.follow, log.names) == ("x", True, ["box"])
+    assert parser.parse_args(["network", "-f", "x", "log"]).file == "x"
+    assert parser.parse_args(["policy", "show", "-f", "x", "box"]).file == "x"
 
 
 def test_the_command_inside_keeps_its_options():

@@ -1,7 +1,7 @@
 """What can stand where the cursor is, a word a line. For the scripts of `sbx completion`."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.main import VERBS, VerbParser, build_parser
@@ -9,9 +9,12 @@ from sandboxfile.cli.project import find_upward, known_sandboxes, project_here, 
 from sandboxfile.cli.views.console import Console
 from sandboxfile.names import SandboxId
 
-# Verbs whose free words are sandboxes that exist; `plan` and `up` take names of the file.
-_EXISTING = ("status", "exec", "shell", "logs", "stop", "start", "restart", "rm")
-_OF_FILE = ("plan", "up")
+# Verbs whose free words are sandboxes that exist; those of _OF_FILE take names of the file.
+_EXISTING = (
+    *("status", "exec", "shell", "logs", "stop", "start", "restart", "rm"),
+    *("network log", "network summary", "network proxy", "policy suggest"),
+)
+_OF_FILE = ("plan", "up", "policy show", "policy explain")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -27,10 +30,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
 def complete(words: Sequence[str], names_of: Callable[[str], Sequence[str]]) -> list[str]:
     """Candidates for the last of `words` (those after `sbx`); empty: a file's name, as the shell sees fit."""
     *before, start = words
-    verb = next((word for word in before if word in VERBS), None)
-    if verb is None:
+    verb, rest = _verb(before)
+    if not verb:
         candidates = list(VERBS)
-    elif verb in ("exec",) and _has_name(before[before.index(verb) + 1 :]):
+    elif verb == "exec" and _has_name(rest):
         return []  # the command inside: not ours to know
     elif start.startswith("-"):
         candidates = options(verb)
@@ -39,8 +42,21 @@ def complete(words: Sequence[str], names_of: Callable[[str], Sequence[str]]) -> 
     return [word for word in candidates if word.startswith(start)]
 
 
+def _verb(words: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The verb among the words, with the verb of its own (`network log`), and what follows."""
+    verb = ""
+    verbs: Mapping[str, str] = VERBS
+    while verbs and (found := next((word for word in words if word in verbs), None)):
+        words = words[words.index(found) + 1 :]
+        verb = f"{verb} {found}".lstrip()
+        verbs = _parser(verb).verbs
+    return verb, words
+
+
 def names(verb: str, args: argparse.Namespace) -> list[str]:
-    """Sandboxes that can follow a verb: by name in this project, else by identity."""
+    """Sandboxes that can follow a verb: by name in this project, else by identity. For `policy test`: policies."""
+    if verb == "policy test" and (args.file or find_upward()):
+        return _tested_policies(args)
     if verb in _OF_FILE and (args.file or find_upward()):
         return _names_in_file(args)
     if verb not in _EXISTING:
@@ -61,6 +77,14 @@ def _names_in_file(args: argparse.Namespace) -> list[str]:
     return [sandbox.id.name for sandbox in loaded.desired.sandboxes] if loaded.desired else []
 
 
+def _tested_policies(args: argparse.Namespace) -> list[str]:
+    from sandboxfile import pipeline
+    from sandboxfile.cli.project import find_file
+
+    loaded = pipeline.load(find_file(args.file), this_layout())
+    return [test.name.removeprefix("policy ") for test in loaded.policy_tests]
+
+
 def options(verb: str) -> list[str]:
     """Every long and short option of a verb."""
     return [option for action in _parser(verb)._actions for option in action.option_strings]
@@ -73,9 +97,11 @@ def choices(verb: str) -> list[str]:
 
 
 def _parser(verb: str) -> VerbParser:
-    verbs = next(action for action in build_parser()._actions if isinstance(action, argparse._SubParsersAction))
-    parser: VerbParser = verbs.choices[verb]
-    parser.load()
+    parser = build_parser()
+    for word in verb.split():
+        verbs = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        parser = verbs.choices[word]
+        parser.load()
     return parser
 
 

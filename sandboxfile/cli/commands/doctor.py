@@ -13,6 +13,7 @@ import anyio
 from sandboxfile import __version__, pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.checks import Check, worst
+from sandboxfile.cli.checks.egress import check_egress
 from sandboxfile.cli.checks.programs import check_programs
 from sandboxfile.cli.checks.rights import check_rights
 from sandboxfile.cli.checks.room import check_room
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     checks = [
         *anyio.run(check_programs, uid),
         *check_rights(layout, uid),
+        *check_egress(layout, uid),
         *check_room(layout, _desired(args, layout)),
     ]
     verdict = worst(checks)

@@ -20,9 +20,20 @@ templates:
       apt: [git, ca-certificates]   # installed into the template's disk
     # env: {{EDITOR: vim}}            # for every sandbox of this template
 
+policies:
+  dev:                              # what may be reached; everything else is blocked
+    allow:
+      - api.example.com:443         # a host and its port; "*.example.com" is every subdomain
+      # - preset: apt               # where this host's own apt (npm, pip) gets its packages
+      # - {{host: git.example.com, methods: [GET, HEAD], paths: ["/acme/**"]}}
+      # - {{host: db.example.com, port: 5432, protocol: tcp}}
+    # block: [ads.example.com]
+    # tests: {{allow: ["https://api.example.com/"], deny: ["https://example.com/"]}}  # run by `sbx validate`
+
 sandboxes:
   dev:
     template: dev
+    policy: dev
     workspaces:
       - .                           # PATH[:TARGET][:ro|rw]; the same absolute path inside unless TARGET is given
       # - ~/docs:ro                 # read-only, enforced on the host

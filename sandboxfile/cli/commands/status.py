@@ -32,5 +32,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 def _files(paths: SandboxPaths) -> dict[str, str]:
-    names = ("disk", "console_log", "main_log", "supervisor_log")
+    names = ("disk", "console_log", "main_log", "supervisor_log", "network_log")
     return {name: str(getattr(paths, name)) for name in names}

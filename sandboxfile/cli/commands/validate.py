@@ -1,14 +1,14 @@
-"""Check the sandbox file and say everything that is wrong with it, with places and hints."""
+"""Check the sandbox file, run the tests of its policies, and say everything that is wrong, with places and hints."""
 
 import argparse
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.project import find_file, show_problems, this_layout
+from sandboxfile.cli.project import find_file, show_diagnostics, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.diagnostics import to_json
 from sandboxfile.cli.views.json import write_json
-from sandboxfile.diagnostics import has_errors
+from sandboxfile.diagnostics import has_errors, in_order
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -18,11 +18,12 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     path = find_file(args.file)
     loaded = pipeline.load(path, this_layout())
+    problems = in_order((*loaded.diagnostics, *pipeline.failed_policy_tests(loaded)))
+    valid = not has_errors(problems)
     if args.format == "json":
-        valid = not has_errors(loaded.diagnostics)
-        write_json({"valid": valid, "diagnostics": to_json(loaded.diagnostics)}, console)
+        write_json({"valid": valid, "diagnostics": to_json(problems)}, console)
     else:
-        show_problems(loaded, console)
-        if not has_errors(loaded.diagnostics):
+        show_diagnostics(problems, loaded.sources, console)
+        if valid:
             console.say(f"{path} is valid")
-    return exits.FAILED if has_errors(loaded.diagnostics) else exits.OK
+    return exits.OK if valid else exits.FAILED

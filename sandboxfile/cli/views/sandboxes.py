@@ -7,7 +7,9 @@ from typing import Any
 
 from sandboxfile.cli.views.text import age, harmless, size, table
 from sandboxfile.model.desired import Workspace
-from sandboxfile.model.observed import MainProcess, ObservedSandbox
+from sandboxfile.model.fingerprint import fingerprint
+from sandboxfile.model.observed import Machine, MainProcess, ObservedSandbox
+from sandboxfile.model.policy import Layer
 
 HEADER = ("ID", "NAME", "TEMPLATE", "STATUS", "WORKSPACE", "AGE")
 
@@ -53,6 +55,7 @@ def detail(sandbox: ObservedSandbox, files: dict[str, str]) -> dict[str, Any]:
         "setup_done": applied.setup_done if applied else None,
         "spec": _plain(applied.spec) if applied else None,
         "machine": _plain(machine) if machine else None,
+        "policy_in_force": policy_in_force(sandbox),
         "files": files,
     }
 
@@ -98,7 +101,30 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
     for position, workspace in enumerate(spec.workspaces):
         missing = "" if attached is None or workspace in attached else " (not attached)"
         lines.append(("" if position else "workspaces", _workspace(workspace) + missing))
+    for position, layer in enumerate(spec.policy.layers):
+        lines.append(("" if position else "policy", _layer(layer)))
     return lines
+
+
+def _layer(layer: Layer) -> str:
+    enforced = ", enforced" if layer.enforced else ""
+    place = f" ({layer.place})" if layer.place else ""
+    return f"{layer.name}: mode {layer.mode}{enforced}{place}"
+
+
+def policy_in_force(sandbox: ObservedSandbox) -> bool | None:
+    """Whether the gateway has confirmed the policy that was applied; None when it does not run, or is unreadable."""
+    if sandbox.machine is None or sandbox.applied is None:
+        return None
+    return sandbox.machine.policy == fingerprint(sandbox.applied.spec.policy)
+
+
+def _egress(sandbox: ObservedSandbox, machine: Machine) -> str:
+    if policy_in_force(sandbox):
+        return "open as its policy says, confirmed by the gateway"
+    if machine.policy:
+        return "the gateway goes by another policy than the one that was applied"
+    return "closed: no policy is confirmed by the gateway, and nothing gets out"
 
 
 def _workspace(workspace: Workspace) -> str:
@@ -115,6 +141,7 @@ def _machine_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         ("started", f"{machine.started_at} ({age(machine.started_at, now)} ago)"),
         ("accelerator", machine.accelerator + emulated),
         ("main process", main_process(machine.main)),
+        ("egress", _egress(sandbox, machine)),
     ]
 
 

@@ -31,7 +31,7 @@ def test_bash_offers_what_sbx_says(tmp_path):
 
 
 def names(verb):
-    return ["web", "db"] if verb in ("exec", "up", "logs") else []
+    return ["web", "db"] if verb in ("exec", "up", "logs", "network log") else []
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,14 @@ def names(verb):
         (["exec", "-it", "web", ""], []),
         (["completion", ""], ["bash", "fish", "zsh"]),
         (["init", "x"], []),
+        (["network", ""], ["log", "summary", "proxy"]),
+        (["-f", "log", "network", "s"], ["summary"]),
+        (["network", "log", ""], ["web", "db"]),
+        (["network", "log", "--bl"], ["--blocked"]),
+        (["network", "proxy", "--bypass"], ["--bypass-host", "--bypass-cidr"]),
+        (["policy", "sh"], ["show"]),
+        (["policy", "explain", "web", "--res"], ["--resolve"]),
+        (["logs", "network", "pr"], []),
     ],
 )
 def test_the_words_are_those_that_fit(words, found):

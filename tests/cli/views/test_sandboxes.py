@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 
 from sandboxfile.cli.views.sandboxes import detail, listing, main_process, page, summary
 from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
+from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.names import SandboxId
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
@@ -62,11 +64,32 @@ def test_the_page_says_what_runs_what_is_missing_and_that_emulation_protects_not
         "protect       no",
         "workspaces    /code (rw)",
         "              /docs at /opt/docs (ro) (not attached)",
+        "policy        no policy: mode deny",
         "started       2026-01-02T11:59:30Z (30s ago)",
         "accelerator   tcg: emulation, not a security boundary",
         "main process  running, 2 restarts",
+        "egress        closed: no policy is confirmed by the gateway, and nothing gets out",
         "disk          /state/disk.qcow2",
     ]
+
+
+def test_the_page_says_which_policies_hold_and_whether_the_gateway_has_confirmed_them():
+    team = Layer("team policy", "allow", enforced=True, place="/etc/sandboxfile/policy.yaml:3:3")
+    policy = Policy((team, Layer("policy web", place="sandbox.yaml:4:5")))
+    applied = replace(APPLIED, spec=replace(SPEC, policy=policy))
+
+    def shown(confirmed):
+        sandbox = replace(RUNNING, applied=applied, machine=replace(MACHINE, policy=confirmed))
+        return page(sandbox, {}, NOW), detail(sandbox, {})["policy_in_force"]
+
+    text, in_force = shown(fingerprint(policy))
+    assert "policy        team policy: mode allow, enforced (/etc/sandboxfile/policy.yaml:3:3)\n" in text
+    assert "\n              policy web: mode deny (sandbox.yaml:4:5)\n" in text
+    assert "egress        open as its policy says, confirmed by the gateway" in text
+    assert in_force is True
+    assert "another policy than the one that was applied" in shown("f" * 64)[0]
+    assert shown("")[1] is False
+    assert detail(STOPPED, {})["policy_in_force"] is None
 
 
 def test_the_page_of_an_unreadable_record_says_why():
