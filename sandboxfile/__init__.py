@@ -7,13 +7,18 @@ One way through the house (read `pipeline.py` first):
 
 Imports go down only, held by import-linter in the test run; the layers below `host` have no effects:
 
-    cli > pipeline > apply|observe|supervisor > control|images|vm|guest > host
-        > language|resolve|planning > model > errors > diagnostics|names
+    cli > pipeline > apply|observe|supervisor|gateway > control|images|vm|guest > host
+        > language|resolve|planning > policy > model > errors > diagnostics|names
 
 Processes. The command line loads, plans, applies, and leaves; there is no daemon. Each running sandbox has a
 supervisor, which owns QEMU (in its jail), one file server per workspace, and the SSH channel into the guest, and holds
 the lock of the sandbox's directory for life: lock held = sandbox running. All that it owns dies with it, so whatever
 is killed, what is left is state on disk, and the next apply starts from there.
+
+Egress. The machine's network ends in an empty network namespace, whose only listeners are held by the gateway: one
+process per user, started when the first sandbox needs it, gone soon after the last. It decides every connection and
+request by the sandbox's policy (`policy/`, pure), resolves names itself, dials what it has checked, and shows TLS a
+certificate of the sandbox's own authority. No gateway, no egress; a supervisor that loses it starts another.
 
 What must be kept compatible, in one place:
 
@@ -23,6 +28,8 @@ What must be kept compatible, in one place:
     record.json           host/statedir.py     RECORD_VERSION
     journal               apply/journal.py     VERSION
     control messages      control/messages.py  VERSION
+    egress messages       control/egress.py    VERSION
+    network log           gateway/log.py       what `sbx network log --format json` prints
     cache directories     images/cache.py      named by the digest of what they are made from
     the guest's config    guest/config.py      belongs to the platform, whose digest covers both sides
 

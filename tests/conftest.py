@@ -42,6 +42,7 @@ class Sbx:
 
     root: Path
     cache: Path
+    wrapper: list[str] = field(default_factory=list)  # a command that runs sbx, with its arguments
     log: list[str] = field(default_factory=list)
     _clients: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
@@ -67,7 +68,7 @@ class Sbx:
 
     @property
     def argv(self) -> list[str]:
-        return [sys.executable, "-m", "sandboxfile"]
+        return [*self.wrapper, sys.executable, "-m", "sandboxfile"]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -141,7 +142,7 @@ class Sbx:
             time.sleep(0.1)
 
     def processes(self, role: str | None = None) -> list[int]:
-        """Processes that belong to this test's state: all, or only `supervisor`, `qemu`, `virtiofsd`."""
+        """Processes that belong to this test's state: all, or only `supervisor`, `gateway`, `qemu`, `virtiofsd`."""
         return [pid for pid, command in _processes_of(self.root).items() if role is None or _plays(role, command)]
 
     def qmp(self, command: str, **arguments: Any) -> Any:
@@ -214,8 +215,8 @@ def _open_files(directory: Path) -> list[bytes]:
 
 def _plays(role: str, command: list[str]) -> bool:
     program = Path(command[0]).name
-    if role == "supervisor":
-        return "sandboxfile.supervisor" in command
+    if role in ("supervisor", "gateway"):
+        return f"sandboxfile.{role}" in command
     return program.startswith("qemu-system") if role == "qemu" else program == role
 
 
@@ -227,18 +228,37 @@ def shared_cache() -> Path:
     return cache
 
 
-@pytest.fixture
-def clean_home() -> Iterator[Path]:
-    """A short temporary directory: sockets below it fit into a UNIX address."""
+@contextlib.contextmanager
+def short_directory() -> Iterator[Path]:
+    """A temporary directory with a short name: sockets below it fit into a UNIX address."""
     root = Path(tempfile.mkdtemp(prefix="sbx-", dir="/tmp")).resolve()
     yield root
     shutil.rmtree(root, ignore_errors=True)
 
 
 @pytest.fixture
+def clean_home() -> Iterator[Path]:
+    with short_directory() as root:
+        yield root
+
+
+@pytest.fixture
 def sbx(request: pytest.FixtureRequest, clean_home: Path, shared_cache: Path) -> Iterator[Sbx]:
     """`sbx(*arguments)` in a fresh project. At the end nothing of it may be running; a failure leaves its logs."""
-    runner = Sbx(clean_home, shared_cache)
+    with running_sbx(request, clean_home, shared_cache) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def module_sbx(request: pytest.FixtureRequest, shared_cache: Path) -> Iterator[Sbx]:
+    """The same for all tests of a module, which share a sandbox."""
+    with short_directory() as root, running_sbx(request, root, shared_cache) as runner:
+        yield runner
+
+
+@contextlib.contextmanager
+def running_sbx(request: pytest.FixtureRequest, root: Path, cache: Path) -> Iterator[Sbx]:
+    runner = Sbx(root, cache)
     yield runner
     failed = getattr(request.node, "has_failed", False)
     if failed:
@@ -269,5 +289,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") 
     """Let fixtures know whether the test, or what it builds on, has failed."""
     report = yield
     if report.failed:
-        item.has_failed = True  # type: ignore[attr-defined]
+        for node in (item, item.getparent(pytest.Module)):
+            node.has_failed = True  # type: ignore[union-attr]
     return report
