@@ -43,6 +43,7 @@ class Sbx:
     root: Path
     cache: Path
     wrapper: list[str] = field(default_factory=list)  # a command that runs sbx, with its arguments
+    variables: dict[str, str] = field(default_factory=dict)  # of the caller's environment, besides the usual ones
     log: list[str] = field(default_factory=list)
     _clients: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
@@ -80,6 +81,7 @@ class Sbx:
             "XDG_CACHE_HOME": str(self.cache),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "TERM": "xterm",
+            **self.variables,
         }
 
     def write(self, text: str) -> None:

@@ -9,7 +9,6 @@ registrations  one connection, one sandbox: policy, listeners, their end
 tenant         one sandbox: decides, dials, logs; cuts what a new policy denies
 log, records   the network log on disk, and what a line of it holds
 resolver       names to addresses on this host               overrides      what its operator says instead
-own            which addresses are this host's
 upstream       connections out, directly or by proxy          slots          how many connections there may be
 acceptor       connections of one sandbox, to:
 explicit       the proxy that programs are told of            head           CONNECT, parsed

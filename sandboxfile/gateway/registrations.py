@@ -167,6 +167,7 @@ class Registrations:
             with registration.scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(registration.tenant.log.run)
+                    group.start_soon(registration.tenant.follow_days)
                     await _send(wire, Confirmed(registration.tenant.fingerprint))
                     await self._converse(wire, registration, group)
                     registration.tenant.close()  # before its tasks are cancelled, so that the log says why

@@ -1,5 +1,6 @@
 """The gateway's life: listens, serves whoever registers, ends when nobody has been there for a while. asyncio only."""
 
+import gc
 import os
 import signal
 
@@ -15,6 +16,7 @@ from sandboxfile.host.statedir import private_directory
 from sandboxfile.host.tasks import beside
 
 _FIRST = 10.0  # seconds that the first supervisor may take to come
+_COLLECTED = 20_000  # objects more than before; connections are made of objects, and seldom of cycles
 _LATER = 1.0  # seconds after the last one left
 
 
@@ -31,6 +33,8 @@ async def run(layout: Layout, lock: int) -> int:
     with listen(layout.gateway_socket) as listener:
         try:
             async with beside(interception.load) as group:
+                gc.freeze()  # modules and tables for ever: not to be walked through at each collection
+                gc.set_threshold(_COLLECTED)
                 group.start_soon(registrations.serve, listener)
                 group.start_soon(_stop_on_signals, group.cancel_scope)
                 await registrations.until_idle(_FIRST, _LATER)

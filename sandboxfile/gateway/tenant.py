@@ -12,25 +12,26 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from ipaddress import ip_address
 from typing import Any, Literal
 
+import anyio
 from anyio import CapacityLimiter
 
 from sandboxfile.gateway.log import NetworkLog
-from sandboxfile.gateway.own import is_own
 from sandboxfile.gateway.records import Ending, Via, record
 from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.gateway.streams import streams
 from sandboxfile.gateway.upstream import Routes, connect
+from sandboxfile.host.own_addresses import guarded
 from sandboxfile.host.saying import say
 from sandboxfile.model.policy import Decision, Policy, Protocol, Request
 from sandboxfile.policy.compiled import Compiled
 from sandboxfile.policy.explain import denial_text
-from sandboxfile.policy.patterns import Address, literal, target
+from sandboxfile.policy.patterns import Address, literal, target, url
 
 _DECIDED = 512  # decisions remembered
 _HOST = 253  # characters of a host in them
+_DAY_CHECK = 10.0  # seconds
 _RESOLUTIONS = 8  # at the same time, of one sandbox
 
 
@@ -134,20 +135,8 @@ class Tenant:
             addresses = await self._resolver.resolve(decision.host, request.port, self._resolutions)
         except OSError as exc:
             return self._unresolved(request, exc.strerror or str(exc))
-        return self._guard(self._judge(request, addresses))  # by the policy of now: it may have changed meanwhile
-
-    def _guard(self, decision: Decision) -> Decision:
-        """An address of this host is not for a wildcard or a mode to open, whatever its range."""
-        if not decision.allowed or _is_exact(decision):
-            return decision
-        own = next((text for text in decision.addresses if is_own(ip_address(text))), None)
-        if own is None:
-            return decision
-        reason = (
-            f"{decision.host} leads to {own}, which is an address of this host, blocked by default: "
-            "only an exact-host rule lets it through"
-        )
-        return replace(decision, allowed=False, rule="default block", layer="default", place="", reason=reason)
+        decision = self._judge(request, addresses)  # by the policy of now: it may have changed meanwhile
+        return guarded(decision, self._compiled.policy)
 
     def _judge(self, request: Request, addresses: tuple[Address, ...] | None) -> Decision:
         if self._closed:
@@ -179,7 +168,8 @@ class Tenant:
         return replace(decision, allowed=False, rule="no address", reason=reason)
 
     def _exempt(self, decision: Decision) -> bool:
-        return _is_exact(decision) and not self._blocks_addresses
+        exact = decision.rule in (decision.host, target(decision.host, decision.port))
+        return exact and not self._blocks_addresses
 
     def resolvable(self, host: str) -> bool:
         """Whether anything at all could be allowed at this name. Never raises."""
@@ -227,7 +217,8 @@ class Tenant:
     def denial(self, request: Request, decision: Decision) -> str:
         """The text of a 403 body. Never raises."""
         try:
-            return denial_text(decision, self.name, _target(request))
+            place = url(request.protocol, request.host, request.port, request.path or "/")
+            return denial_text(decision, self.name, place)
         except Exception:
             say(f"wording a denial:\n{traceback.format_exc()}")
             return f"Blocked by the network policy of sandbox '{self.name}'.\n"
@@ -235,9 +226,15 @@ class Tenant:
     def set_policy(self, compiled: Compiled) -> None:
         """Go by this policy from now on, and cut what it does not allow."""
         self._adopt(compiled)
-        self._changed = True
-        for flow in [flow for flow in self._flows if self._no_longer_allowed(flow)]:
-            flow.cut(_TIGHTENED)
+        self._cut_what_is_denied()
+
+    async def follow_days(self) -> None:
+        """When a day begins, cut what only rules with `until` allowed. Runs until cancelled."""
+        day = today()
+        while True:
+            await anyio.sleep(_DAY_CHECK)
+            if day != (day := today()):
+                self._cut_what_is_denied()
 
     def close(self) -> None:
         """Deny everything from now on, and cut what is open."""
@@ -256,6 +253,11 @@ class Tenant:
         self._compiled = compiled
         # The same few connections are decided about again and again; a decision depends on nothing but its key.
         self._decided: dict[tuple[Request, tuple[Address, ...] | None, str], Decision] = {}
+
+    def _cut_what_is_denied(self) -> None:
+        self._changed = True
+        for flow in [flow for flow in self._flows if self._no_longer_allowed(flow)]:
+            flow.cut(_TIGHTENED)
 
     def _no_longer_allowed(self, flow: Flow) -> bool:
         addresses = tuple(address for text in flow.decision.addresses if (address := literal(text)) is not None)
@@ -293,11 +295,6 @@ _DIGITS = frozenset("0123456789.:")
 _TIGHTENED = "cut: the policy no longer allows it"
 
 
-def _is_exact(decision: Decision) -> bool:
-    """Whether a rule names this very host."""
-    return decision.rule in (decision.host, target(decision.host, decision.port))
-
-
 def _denied(request: Request, rule: str, reason: str) -> Decision:
     return Decision(False, request.host, request.port, rule, "gateway", "", reason)
 
@@ -316,12 +313,3 @@ def _has_addresses(policy: Policy, kind: Literal["block", "bypass"]) -> bool:
 def _speaks_of_addresses(pattern: str) -> bool:
     """Of a canonical pattern: a range or a literal address, with or without a port."""
     return "/" in pattern or pattern.count(":") > 1 or set(pattern) <= _DIGITS
-
-
-def _target(request: Request) -> str:
-    host = f"[{request.host}]" if ":" in request.host else request.host
-    if request.protocol == "tcp":
-        return f"{host}:{request.port}"
-    usual = {"http": 80, "https": 443}[request.protocol]
-    port = "" if request.port == usual else f":{request.port}"
-    return f"{request.protocol}://{host}{port}{request.path or '/'}"

@@ -12,6 +12,7 @@ from typing import Literal
 from sandboxfile.policy.addresses import Address as Address
 from sandboxfile.policy.addresses import Network, is_numeric, read_ipv4, read_ipv6
 
+_USUAL_PORTS = {"http": 80, "https": 443}
 LOCALHOST = "localhost"
 Kind = Literal["host", "wildcard", "deep", "any", "range"]
 
@@ -60,6 +61,15 @@ def target(host: str, port: int | None) -> str:
     if port is None:
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def url(protocol: str, host: str, port: int, path: str) -> str:
+    """`https://host/path`, with the port where it is not the usual one; `host:port` for raw TCP."""
+    if protocol == "tcp":
+        return target(host, port)
+    if port == _USUAL_PORTS[protocol]:
+        return f"{protocol}://[{host}]{path}" if ":" in host else f"{protocol}://{host}{path}"
+    return f"{protocol}://{target(host, port)}{path}"
 
 
 def canonical_host(text: str) -> str | None:

@@ -7,7 +7,7 @@ from sandboxfile.model.policy import NO_POLICY, Layer, Rule
 from sandboxfile.policy.addresses import Address
 from sandboxfile.policy.layers import ReadyLayer, Verdict
 from sandboxfile.policy.nearest import at, nearest, whose
-from sandboxfile.policy.patterns import target
+from sandboxfile.policy.patterns import target, url
 from sandboxfile.policy.rules import Facts, ReadyRule
 
 _SHOWN = 100  # characters of a guest's text
@@ -58,7 +58,8 @@ def _asked(facts: Facts) -> str:
         return f"{where} over raw TCP"
     if facts.request.method is None:
         return where
-    return f"{shown(facts.request.method)} {where}{shown(facts.request.path or '')}"
+    place = url(facts.request.protocol, facts.host, facts.port, shown(facts.request.path or ""))
+    return f"{shown(facts.request.method)} {place}"
 
 
 def _rule(layer: Layer, rule: Rule) -> str:

@@ -46,16 +46,11 @@ async def test_an_allowed_request_carries_the_addresses_that_were_checked(make: 
     assert decision.addresses == ("127.0.0.1",)
 
 
-async def test_an_address_of_this_host_needs_a_rule_for_the_very_name(
-    make: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "is_own", lambda address: str(address) == "203.0.113.7")
-    ours, theirs = Request("203.0.113.7", 443), Request("203.0.113.8", 443)
-    wide = make("203.0.113.0/24")
-    assert "an address of this host" in (await wide.authorize(ours)).reason
-    assert (await wide.authorize(theirs)).allowed
-    assert (await make("203.0.113.7").authorize(ours)).allowed
-    assert (await make("203.0.113.7:443").authorize(ours)).allowed
+async def test_an_address_of_this_host_is_guarded(make: Callable[..., Tenant]) -> None:
+    """`*` of mode deny, and an override that leads it to loopback, whose default block is lifted by nobody."""
+    tenant = make("*", "127.0.0.0/8")
+    assert (await tenant.authorize(REQUEST)).allowed
+    assert (await make("*").authorize(REQUEST)).rule == "default block"
 
 
 async def test_a_policy_that_changes_while_a_name_is_resolved_is_the_one_that_counts(
@@ -83,6 +78,28 @@ async def test_a_policy_that_changes_between_a_decision_and_its_flow_cuts_the_fl
     assert not cut.is_set()  # its owner does not have it yet
     with anyio.fail_after(5):
         await cut.wait()
+
+
+async def test_a_rule_whose_last_day_has_passed_cuts_what_it_allowed(
+    make: Callable[..., Tenant], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = "2027-01-31"
+    monkeypatch.setattr(module, "today", lambda: day)
+    monkeypatch.setattr(module, "_DAY_CHECK", 0.01)
+    tenant = make(Rule("api.example.com", until="2027-01-31"))
+    decision = await tenant.authorize(REQUEST)
+    assert decision.allowed
+    cut = anyio.Event()
+    tenant.begin(REQUEST, decision, cut.set)
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            group.start_soon(tenant.follow_days)
+            await anyio.wait_all_tasks_blocked()
+            assert not cut.is_set()
+            day = "2027-02-01"
+            await cut.wait()
+            group.cancel_scope.cancel()
+    assert not (await tenant.authorize(REQUEST)).allowed
 
 
 async def test_a_flow_is_cut_once_and_not_at_all_when_it_is_over(

@@ -31,25 +31,27 @@ def web(layer):
         (
             "GET https://x.wild.example.com/y",
             None,
-            'GET x.wild.example.com:443/y is allowed by rule "*.wild.example.com" of policy web, migration (allow:1)',
+            'GET https://x.wild.example.com/y is allowed by rule "*.wild.example.com" of policy web, migration'
+            " (allow:1)",
         ),
         ("ads.example.com", None, 'ads.example.com:443 is blocked by rule "ads.example.com" of policy web (block:0)'),
         (
             "POST https://api.github.com/repos/x",
             None,
-            "POST api.github.com:443/repos/x is not allowed: policy web allows only GET, HEAD there "
+            "POST https://api.github.com/repos/x is not allowed: policy web allows only GET, HEAD there "
             "(sandbox.yaml:12:9)",
         ),
         (
             "https://api.github.com/user",
             None,
-            "GET api.github.com:443/user is not allowed: policy web allows only /repos/** there (sandbox.yaml:12:9)",
+            "GET https://api.github.com/user is not allowed: policy web allows only /repos/** there"
+            " (sandbox.yaml:12:9)",
         ),
         (
             Request("api.github.com", 443, "https", "GET", "/repos/../user"),
             None,
-            "GET api.github.com:443/repos/../user is not allowed: policy web allows only /repos/** there, and servers "
-            "may read this path in several ways (sandbox.yaml:12:9)",
+            "GET https://api.github.com/repos/../user is not allowed: policy web allows only /repos/** there, and "
+            "servers may read this path in several ways (sandbox.yaml:12:9)",
         ),
         (
             "db.example.com:5432",
@@ -76,7 +78,7 @@ def web(layer):
         (
             "http://api.example.com/",
             None,
-            "GET api.example.com:80/ is not allowed: policy web allows it only on port 443 (allow:0)",
+            "GET http://api.example.com/ is not allowed: policy web allows it only on port 443 (allow:0)",
         ),
         (
             "ports.example.com:443",

@@ -1,4 +1,4 @@
-"""The gateway killed, broken or restarted: sandboxes live on, egress is closed, and comes back with the same policy."""
+"""The gateway killed, broken or restarted: sandboxes live on, egress is closed, and comes back as it was."""
 
 import os
 import signal
@@ -111,6 +111,18 @@ def test_a_policy_survives_restarts_of_everything(sbx, origin):
         assert "sbx policy explain box https://api.example.com/" in get(sbx, "https://api.example.com/").stdout
     sbx("up", "--yes")
     assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
+    sbx("down", "--yes")
+
+
+def test_the_hosts_own_proxy_is_the_way_out(sbx, origin):
+    """But for what NO_PROXY names; and what is denied never gets to it."""
+    sbx.variables = {"HTTPS_PROXY": f"http://{origin.address('proxy')}", "NO_PROXY": "cdn.example.com"}
+    sbx.write(NARROW.replace("raise.example.com", "cdn.example.com"))
+    sbx("up", "--yes")
+    for host in ("api.example.com", "cdn.example.com", "evil.example.org"):
+        get(sbx, f"https://{host}/")
+    assert [seen.target for seen in origin.seen() if seen.server == "proxy"] == ["api.example.com:443"]
+    assert {seen.host for seen in origin.seen() if seen.server == "https"} == {"api.example.com", "cdn.example.com"}
     sbx("down", "--yes")
 
 

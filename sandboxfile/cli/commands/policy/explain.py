@@ -16,6 +16,7 @@ from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.policy import decision_object
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.own_addresses import guarded
 from sandboxfile.model.policy import Decision, Request
 from sandboxfile.policy import Address, PatternProblem, canonical_host, compile_policy, literal
 from sandboxfile.policy.checks import parse_target
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         request = replace(request, method=args.method.upper())
     found = held(args.name, args, console)
     addresses = resolve(request) if args.resolve else None
-    decision = compile_policy(found.policy).decide(request, addresses, today())
+    decision = guarded(compile_policy(found.policy).decide(request, addresses, today()), found.policy)
     name_only = addresses is None and _is_name(request)
     if args.format == "json":
         stage = "name" if name_only else "address"
