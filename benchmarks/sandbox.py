@@ -25,6 +25,7 @@ from sandboxfile.host.layout import Layout
 from sandboxfile.images.debian import find_image
 from sandboxfile.images.platform import find_platform
 from sandboxfile.pipeline import load
+from sandboxfile.supervisor.authority import authority
 from sandboxfile.vm import jail
 from sandboxfile.vm.accel import choose_accelerator, tsc_khz
 from sandboxfile.vm.machine import CONFIG, FIRMWARE, INITRD, VMLINUX, Descriptors, MachineSpec, qemu_arguments
@@ -111,7 +112,9 @@ def boot_bare(layout: Layout, file: Path, place: Path) -> float:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), "4G"], check=True)
     keys = make_keys()
     config = place / "config"
-    config.write_bytes(encode(GuestConfig("bare", keys.host_private, keys.client_public)))
+    own = authority(place / "authority.pem", "bare")
+    trust = (own.certificate, own.subject_hash)
+    config.write_bytes(encode(GuestConfig("bare", keys.host_private, keys.client_public, *trust)))
     chosen = anyio.run(choose_accelerator, layout, platform.vmlinux, platform.digest, os.environ)
     spec = MachineSpec(1, 512 << 20, chosen.accelerator, anyio.run(tsc_khz), PORTS)
     pairs = [socket.socketpair() for _ in range(2 + len(PORTS))]

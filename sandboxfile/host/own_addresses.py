@@ -21,8 +21,9 @@ def guarded(decision: Decision, policy: Policy) -> Decision:
     for text in decision.addresses:
         address = ip_address(text)
         if is_own(address) and not _in_an_allowed_range(address, policy):
+            found = text if decision.host == text else f"{decision.host} leads to {text}, which"
             reason = (
-                f"{decision.host} leads to {text}, which is an address of this host, blocked by default: "
+                f"{found} is an address of this host, blocked by default: "
                 "only an exact-host rule or an allowed range lets it through"
             )
             return replace(decision, allowed=False, rule="default block", layer="default", place="", reason=reason)

@@ -255,8 +255,7 @@ def test_requests_that_can_be_read_in_two_ways(boxes):
 
 def test_another_sandbox_and_the_gateway_itself(boxes):
     """Sandboxes are not on one network, and the gateway has no address on any."""
-    places = [(f"10.0.2.{number}", port) for number in (4, 14, 16, 20) for port in (22, 3128, 9000)]
-    assert refused(boxes("box", "dials", places=places))
+    assert refused(boxes("box", "dials", places=[("10.0.2.4", 3128), ("10.0.2.16", 22)]))
     (gateway,) = boxes.sbx.processes("gateway")
     assert not _sockets_of(gateway) & _open_to_the_network()
     for host in ("127.0.0.1", *addresses()):

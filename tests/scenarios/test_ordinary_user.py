@@ -10,6 +10,7 @@ import shlex
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,19 @@ def user():
             ["usermod", f"--add-subuids={first}-{first + 65535}", f"--add-subgids={first}-{first + 65535}", NAME],
             check=True,
         )
-        yield pwd.getpwnam(NAME)
+        found = pwd.getpwnam(NAME)
+        yield found
+        deadline = time.monotonic() + 15
+        while processes_of(found.pw_uid) and time.monotonic() < deadline:  # the gateway leaves a moment after the last
+            time.sleep(0.1)
+        assert not processes_of(found.pw_uid)
     finally:
         subprocess.run(["userdel", NAME], check=True)
+
+
+def processes_of(uid: int) -> list[str]:
+    """Those that live, by what they were started with."""
+    return subprocess.run(["ps", "-u", str(uid), "-o", "args="], capture_output=True, text=True).stdout.splitlines()
 
 
 def hidden(path: Path) -> Path | None:

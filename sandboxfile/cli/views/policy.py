@@ -105,7 +105,8 @@ def _by_name(layer: Layer, today: str, own: bool) -> Iterator[Row]:
     ]
     for *_, effect, rule in sorted(found, key=lambda each: (*each[:-2], _rank(each[-2], each[-1]))):
         yield effect, rule_text(rule), _whence(rule, today)
-    yield "block", "localhost, but for the rules above that name it with a port", "always"
+    if own or layer.mode == "deny":
+        yield "block", "localhost, but for the rules above that name it with a port", "always"
     if layer.mode == "deny":
         yield "block", "everything else", "mode deny"
     elif own:
@@ -127,6 +128,8 @@ def _by_address(layer: Layer, today: str, own: bool) -> Iterator[Row]:
         text = "by default, unless a rule allows the host by its exact name"
         found += [(-net.prefixlen, 9, str(net), ("block", str(net), text)) for net in DEFAULT_BLOCKED]
     yield from (row for *_, row in sorted(found))
+    if own:
+        yield "block", "addresses of this host", "by default, unless one of the rules above names the host or the range"
 
 
 def _bypass(layer: Layer, today: str) -> Iterator[Row]:
