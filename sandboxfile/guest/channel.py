@@ -17,12 +17,20 @@ import asyncssh
 from anyio import get_cancelled_exc_class
 
 from sandboxfile.errors import GuestError
-from sandboxfile.guest.commands import NO_DIRECTORY, command_line, detached_line, kill_command, split_environment
+from sandboxfile.guest.commands import (
+    NO_DIRECTORY,
+    NOT_FOUND,
+    command_line,
+    detached_line,
+    kill_command,
+    split_environment,
+)
 from sandboxfile.guest.handshake import knock
 from sandboxfile.guest.keys import Keys
 from sandboxfile.guest.process import Process, Terminal
 
 _LOGIN_TIMEOUT = 60.0  # seconds; 0.5 is usual, twenty at once under emulation take ten
+_LATE_TRIES, _LATE_PAUSE = 10, 0.2
 _OPEN_TIMEOUT = 60.0
 _CLOSE_TIMEOUT = 2.0
 _ALIVE_INTERVAL, _ALIVE_COUNT = 30.0, 6  # an sshd that was killed inside is noticed after three minutes
@@ -85,7 +93,7 @@ class Guest:
         try:
             await self._start(process, argv, user, cwd, env, terminal)
         except get_cancelled_exc_class():
-            await self.end(process)  # it may have started in that moment
+            await self._end_late(process)
             raise
         return process
 
@@ -120,7 +128,7 @@ class Guest:
     async def signal(self, process: Process, name: str) -> None:
         """Signal a process's group; `name` without SIG. Does nothing when it has ended. Raises GuestError."""
         ended = await self.run(kill_command(process.id, name), timeout=20)
-        if ended.code == 3 and process.code is None:
+        if ended.code == NOT_FOUND and process.code is None:
             process.send_signal(name)  # it wrote over its environment, where we look for it: sshd knows it, too
 
     async def end(self, process: Process, grace: float = 2.0) -> None:
@@ -132,6 +140,15 @@ class Guest:
                 with anyio.move_on_after(grace):
                     await process.closed()
                 await self.signal(process, "KILL")
+            process.close()
+
+    async def _end_late(self, process: "_Session") -> None:
+        """End what was asked for and not waited for: it may have started, or start in the next moments."""
+        with anyio.CancelScope(shield=True), suppress(GuestError):
+            for _ in range(_LATE_TRIES if process.requested else 0):
+                if (await self.run(kill_command(process.id, "KILL"), timeout=20)).code != NOT_FOUND:
+                    break
+                await anyio.sleep(_LATE_PAUSE)
             process.close()
 
     async def has_directory(self, path: str, user: str) -> bool:
@@ -171,6 +188,7 @@ class Guest:
         try:
             connection = await self._connected(lane)
             with anyio.fail_after(_OPEN_TIMEOUT):
+                process.requested = True
                 await connection.create_session(
                     lambda: process,
                     line,
@@ -253,7 +271,9 @@ class Guest:
 
 
 class _Session(Process, asyncssh.SSHClientSession[bytes]):
-    """A process as asyncssh wants it."""
+    """A process as asyncssh wants it. `requested`: it may run, whether we heard of that or not."""
+
+    requested = False
 
 
 def _serves(connection: asyncssh.SSHClientConnection, user: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from sandboxfile.errors import GuestError
 
 MARK = "SBX_EXEC_ID"
+NOT_FOUND = 3  # exit code of `kill_command`
 NO_DIRECTORY = 125  # the line's exit code when the directory cannot be entered; a program may use it, too
 _LIMIT = 120_000  # bytes; the kernel takes 128 KiB for one argument, and the whole line is one
 _SSH_VARIABLES = 100  # sshd ignores what comes after the 128th
@@ -53,7 +54,7 @@ def detached_line(argv: Sequence[str], cwd: str | None, exports: Mapping[str, st
 
 
 def kill_command(id: str, signal: str) -> tuple[str, ...]:
-    """What root runs to signal the process group of a command. Exit code 3: there is none."""
+    """What root runs to signal the process group of a command. Exit code NOT_FOUND: there is none."""
     return ("/run/sbx/bin/sh", "-c", _KILL, "sh", id, signal)
 
 

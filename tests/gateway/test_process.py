@@ -52,8 +52,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    found = Host(tmp_path)
+def host(clean_home: Path) -> Iterator[Host]:
+    found = Host(clean_home)
     yield found
     for child in found.started:
         child.kill()
