@@ -78,7 +78,8 @@ def _suggestion(group: _Group, requests: Sequence[Request]) -> Suggestion:
     methods = {request.method for request in requests}
     known = tuple(sorted(method for method in methods if method in _READING))
     listed = ", ".join(str(port) for port in ports)
-    reason = f"seen {len(requests)} times on port{'s' if len(ports) > 1 else ''} {listed}{_caution(host)}"
+    often = "once" if len(requests) == 1 else f"{len(requests)} times"
+    reason = f"seen {often} on port{'s' if len(ports) > 1 else ''} {listed}{_caution(host)}"
     return Suggestion(
         host,
         ports[0] if len(ports) == 1 else None,

@@ -75,7 +75,9 @@ def test_it_is_this_python_in_a_session_of_its_own(module):
     pid = module("import signal; signal.pause()")
     try:
         assert os.getsid(pid) == pid
-        assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(sys.executable.encode() + b"\0-P\0")
+        while not (arguments := Path(f"/proc/{pid}/cmdline").read_bytes()):  # the kernel is still at the exec
+            pass
+        assert arguments.startswith(sys.executable.encode() + b"\0-P\0")
     finally:
         os.kill(pid, signal.SIGKILL)
         anyio.run(ended, pid)

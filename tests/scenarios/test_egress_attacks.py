@@ -24,7 +24,7 @@ templates:
   clients: {packages: {apt: [wget, python3, python3-requests, python3-pip, nodejs, npm]}}
 defaults:
   template: clients
-  workspaces: [".:/work:ro"]
+  workspaces: [".:/lab:ro"]
 sandboxes:
   box:
     policy:
@@ -93,7 +93,7 @@ def boxes(module_sbx, module_origin: Origin, host_addresses, resolver, tmp_path_
     def attack(sandbox, way, root=False, **arguments):
         """One of the attacker's functions, inside; gives how its attempts ended."""
         python = ["sudo", "python3"] if root else ["python3"]
-        program = [*python, "/work/attacker.py", way, json.dumps(arguments)]
+        program = [*python, "/lab/attacker.py", way, json.dumps(arguments)]
         return json.loads(module_sbx("exec", sandbox, *program, timeout=300).stdout)
 
     attack.sbx, attack.origin = module_sbx, module_origin
