@@ -5,15 +5,10 @@ then nothing of that sandbox gets out. It speaks first, and waits for each answe
 listening socket, then `SetPolicy` whenever the policy changes. A message that fails changes nothing.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from sandboxfile.errors import ControlError
+from sandboxfile.control.codec import Codec
 from sandboxfile.model.policy import Policy
 
 VERSION = 1
@@ -74,31 +69,15 @@ class Refused:
 
 
 Message = Register | Listen | SetPolicy | Confirmed | Accepted | Refused
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__args__}
-
-
-@cache
-def _adapter(kind: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_KINDS[kind])
+_CODEC = Codec(VERSION, Message.__args__, "stop the sandboxes of the other version of sbx: its gateway ends with them")
 
 
 def encode(message: Message) -> bytes:
     """One line, with its newline."""
-    fields = {"v": VERSION, "kind": type(message).__name__, **dataclasses.asdict(message)}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _CODEC.encode(message)
 
 
 def decode(line: bytes) -> Message:
     """The message of one line. Raises ControlError for anything that this version does not know."""
-    try:
-        fields = json.loads(line)
-        version, kind = fields.pop("v"), fields.pop("kind")
-        if version != VERSION:
-            raise ControlError(
-                f"the gateway speaks protocol version {version}, this program {VERSION}",
-                hint="stop the sandboxes of the other version of sbx: its gateway ends with them",
-            )
-        message: Message = _adapter(kind).validate_python(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
-        raise ControlError(f"malformed message: {line[:200]!r}") from exc
+    message: Message = _CODEC.decode(line)
     return message

@@ -1,19 +1,13 @@
 """Every message between a client (the CLI) and a sandbox's supervisor. Data only.
 
-One connection carries one request and its replies. A line is a JSON object `{"v": 1, "kind": NAME, ...fields}`;
-unknown versions are refused, not guessed. `Exec` is accompanied by three descriptors (stdin, stdout, stderr).
-A connection that closes before `Exited` means that the client is gone: its process inside is killed.
+One connection carries one request and its replies, a line each (`codec`). `Exec` is accompanied by three descriptors
+(stdin, stdout, stderr). A connection that closes before `Exited` means that the client is gone: its process inside is
+killed.
 """
 
-import dataclasses
-import json
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from sandboxfile.errors import ControlError
+from sandboxfile.control.codec import Codec
 from sandboxfile.model.desired import DesiredSandbox, Workspace
 from sandboxfile.model.observed import Machine
 from sandboxfile.model.policy import Policy
@@ -206,31 +200,15 @@ Message = (
     | Done
     | Failed
 )
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in Message.__args__}
-
-
-@cache
-def _adapter(kind: str) -> TypeAdapter[Any]:
-    return TypeAdapter(_KINDS[kind])
+_CODEC = Codec(VERSION, Message.__args__, "restart the sandbox with the same version of sbx: sbx restart NAME")
 
 
 def encode(message: Message) -> bytes:
     """One line, with its newline."""
-    fields = {"v": VERSION, "kind": type(message).__name__, **dataclasses.asdict(message)}
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return _CODEC.encode(message)
 
 
 def decode(line: bytes) -> Message:
     """The message of one line. Raises ControlError for anything that this version does not know."""
-    try:
-        fields = json.loads(line)
-        version, kind = fields.pop("v"), fields.pop("kind")
-        if version != VERSION:
-            raise ControlError(
-                f"the other side speaks protocol version {version}, this one {VERSION}",
-                hint="restart the sandbox with the same version of sbx: sbx restart NAME",
-            )
-        message: Message = _adapter(kind).validate_python(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
-        raise ControlError(f"malformed message: {line[:200]!r}") from exc
+    message: Message = _CODEC.decode(line)
     return message
