@@ -83,12 +83,15 @@ def resolver():
 def boxes(module_sbx, module_origin: Origin, host_addresses, resolver, tmp_path_factory):
     servers = tmp_path_factory.mktemp("resolver") / "resolv.conf"
     servers.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n")
+    module_sbx.write(FILE)
+    (module_sbx.project / "attacker.py").write_bytes(Path(attacker.__file__).read_bytes())
+    module_sbx("up", "--yes")  # builds the image, for which the host's own name servers are needed
+    module_sbx("stop", "box", "open")
+    module_sbx.wait_for(lambda: not module_sbx.processes("gateway"))
     module_sbx.wrapper = [
         *("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(servers)),
     ]
-    module_sbx.write(FILE)
-    (module_sbx.project / "attacker.py").write_bytes(Path(attacker.__file__).read_bytes())
-    module_sbx("up", "--yes")
+    module_sbx("start", "box", "open")
 
     def attack(sandbox, way, root=False, **arguments):
         """One of the attacker's functions, inside; gives how its attempts ended."""
