@@ -34,14 +34,24 @@ sandboxes:
 """
 METADATA = "169.254.169.254"
 METADATA6 = "fd00:ec2::254"
-PUBLIC = "203.0.113.80"
+PUBLIC = "198.51.100.80"
 NEIGHBOUR = "198.51.100.2"
 RESOLVER = "127.83.66.88"
 GIVEN = (f"{METADATA}/32", f"{METADATA6}/128", f"{PUBLIC}/32")
 
 
 @pytest.fixture(scope="module")
-def host_addresses():
+def made(module_sbx, module_origin: Origin):
+    """Both sandboxes, made while this host's addresses and name servers are its own: the image comes from a mirror."""
+    module_sbx.write(FILE)
+    (module_sbx.project / "attacker.py").write_bytes(Path(attacker.__file__).read_bytes())
+    module_sbx("up", "--yes")
+    module_sbx("stop", "box", "open")
+    module_sbx.wait_for(lambda: not module_sbx.processes("gateway"))
+
+
+@pytest.fixture(scope="module")
+def host_addresses(made):
     """Addresses that attacks aim at, given to the loopback device for as long as the tests run."""
     for address in GIVEN:
         subprocess.run(["ip", "address", "replace", address, "dev", "lo"], check=True)
@@ -80,14 +90,9 @@ def resolver():
 
 
 @pytest.fixture(scope="module")
-def boxes(module_sbx, module_origin: Origin, host_addresses, resolver, tmp_path_factory):
+def boxes(made, module_sbx, module_origin: Origin, host_addresses, resolver, tmp_path_factory):
     servers = tmp_path_factory.mktemp("resolver") / "resolv.conf"
     servers.write_text(f"nameserver {RESOLVER}\noptions timeout:1 attempts:1\n")
-    module_sbx.write(FILE)
-    (module_sbx.project / "attacker.py").write_bytes(Path(attacker.__file__).read_bytes())
-    module_sbx("up", "--yes")  # builds the image, for which the host's own name servers are needed
-    module_sbx("stop", "box", "open")
-    module_sbx.wait_for(lambda: not module_sbx.processes("gateway"))
     module_sbx.wrapper = [
         *("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(servers)),
     ]
