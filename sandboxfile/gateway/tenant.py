@@ -22,12 +22,12 @@ from sandboxfile.gateway.records import Ending, Via, record
 from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.gateway.streams import streams
 from sandboxfile.gateway.upstream import Routes, connect
-from sandboxfile.host.own_addresses import guarded
+from sandboxfile.host.own_addresses import guarded, is_exact
 from sandboxfile.host.saying import say
 from sandboxfile.model.policy import Decision, Policy, Protocol, Request
 from sandboxfile.policy.compiled import Compiled
 from sandboxfile.policy.explain import denial_text
-from sandboxfile.policy.patterns import Address, literal, target, url
+from sandboxfile.policy.patterns import Address, literal, url
 
 _DECIDED = 512  # decisions remembered
 _HOST = 253  # characters of a host in them
@@ -168,8 +168,7 @@ class Tenant:
         return replace(decision, allowed=False, rule="no address", reason=reason)
 
     def _exempt(self, decision: Decision) -> bool:
-        exact = decision.rule in (decision.host, target(decision.host, decision.port))
-        return exact and not self._blocks_addresses
+        return is_exact(decision) and not self._blocks_addresses
 
     def resolvable(self, host: str) -> bool:
         """Whether anything at all could be allowed at this name. Never raises."""

@@ -16,7 +16,7 @@ from sandboxfile.policy.patterns import Address, target
 
 def guarded(decision: Decision, policy: Policy) -> Decision:
     """What was decided by `policy`, denied when it leads to this host by no rule for that very place."""
-    if not decision.allowed or decision.rule in (decision.host, target(decision.host, decision.port)):
+    if not decision.allowed or is_exact(decision):
         return decision
     for text in decision.addresses:
         address = ip_address(text)
@@ -28,6 +28,11 @@ def guarded(decision: Decision, policy: Policy) -> Decision:
             )
             return replace(decision, allowed=False, rule="default block", layer="default", place="", reason=reason)
     return decision
+
+
+def is_exact(decision: Decision) -> bool:
+    """Whether it was made by a rule that names this very host."""
+    return decision.rule in (decision.host, target(decision.host, decision.port))
 
 
 def is_own(address: Address) -> bool:

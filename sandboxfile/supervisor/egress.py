@@ -26,6 +26,7 @@ from sandboxfile.control.egress import (
     SetPolicy,
 )
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
+from sandboxfile.host.detached import TAKEN
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
 from sandboxfile.host.spawn import PROXIES, ended, spawn_detached, tail
@@ -39,7 +40,6 @@ from sandboxfile.supervisor.authority import Authority, authority
 from sandboxfile.supervisor.link import Key, Link
 
 _MODULE = "sandboxfile.gateway"
-_TAKEN = 75  # its exit code when another one holds the lock
 _LISTEN_TIMEOUT = 60.0  # seconds for a gateway to listen; 1 is usual, and many at once on a small host take long
 _AWAY = 20.0  # how long a change waits for a gateway that is being restarted
 _POLL = 0.03
@@ -228,7 +228,7 @@ class Egress:
                     child = spawn_detached(_MODULE, [], self._layout.gateway_log)
                     group.start_soon(self._bury, child)
                 if child is not None and (code := self._exits.pop(child, None)) is not None:
-                    if code != _TAKEN:
+                    if code != TAKEN:
                         raise HostError(
                             f"the gateway did not start (exit code {code})",
                             hint=f"no sandbox runs without it; its log is {self._layout.gateway_log}",
