@@ -22,8 +22,8 @@ import anyio
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import make_keys
 from sandboxfile.host.layout import Layout
-from sandboxfile.images.debian import find_image
 from sandboxfile.images.platform import find_platform
+from sandboxfile.images.store import find_image
 from sandboxfile.pipeline import load
 from sandboxfile.supervisor.authority import authority
 from sandboxfile.vm import jail
@@ -118,7 +118,7 @@ def boot_bare(layout: Layout, file: Path, place: Path) -> float:
     chosen = anyio.run(choose_accelerator, layout, platform.vmlinux, platform.digest, os.environ)
     spec = MachineSpec(1, 512 << 20, chosen.accelerator, anyio.run(tsc_khz), PORTS)
     pairs = [socket.socketpair() for _ in range(2 + len(PORTS))]
-    files = [os.open(image, os.O_RDONLY), os.open(disk, os.O_RDWR), os.open(platform.tools, os.O_RDONLY)]
+    files = [os.open(image.disk, os.O_RDONLY), os.open(disk, os.O_RDWR), os.open(platform.tools, os.O_RDONLY)]
     theirs = [end.fileno() for _, end in pairs]
     numbers = Descriptors(theirs[0], theirs[1], tuple(theirs[2:]), *files)
     names = {VMLINUX: platform.vmlinux, INITRD: platform.initrd, FIRMWARE: jail.firmware()}

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9_-]*"
+BUILDS = "_build"  # the project of machines that build images: no file can call itself so
 NAME_LIMIT = 63  # a sandbox's name is also its host name (RFC 1123 label)
 _NAME = re.compile(rf"{NAME_PATTERN}\Z")
 _NOT_NAME = re.compile(r"[^a-z0-9_-]+")
@@ -37,6 +38,6 @@ class SandboxId:
     def parse(cls, text: str) -> "SandboxId":
         """Read `project/name`. Raises ValueError when it is anything else."""
         project, slash, name = text.partition("/")
-        if not slash or not is_name(project) or not is_name(name):
+        if not slash or not (is_name(project) or project == BUILDS) or not is_name(name):
             raise ValueError(f"not a sandbox identity (project/name): {text!r}")
         return cls(project, name)

@@ -5,31 +5,40 @@ What `cli` and other programs call. Nothing here decides or touches anything its
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import anyio.to_thread
 
 from sandboxfile.diagnostics import Diagnostics, has_errors, in_order
+from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
 from sandboxfile.host.inputs import gather
 from sandboxfile.host.layout import MACHINE_POLICY, Layout
+from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.host.statedir import ensure_directories, hold_lock
 from sandboxfile.language.document import decode
 from sandboxfile.language.validate import load as load_text
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.events import Event, Outcome
+from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan, plan_verb
+from sandboxfile.planning.fit import as_warnings, check_fit
 from sandboxfile.planning.verbs import Verb
+from sandboxfile.resolve.locking import LockState, cached_problems, lock_problems, lock_state
 from sandboxfile.resolve.policies import PolicyTest, policy_tests
 from sandboxfile.resolve.policy_tests import run_policy_tests
 from sandboxfile.resolve.project import resolve
+
+# What comes of it when this host lacks something for a plan: a refusal; one of missing programs alone; words.
+Fit = Literal["refuse", "overcommit", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,8 @@ class Loaded:
     """A sandbox file, read. `desired` is None when it is wrong; `sources` are texts by file name, for snippets.
 
     `file` is what could be understood of it; `whole` when that is all, and the policy files of user and machine are
-    right too. Only then there are `policy_tests`: those of all policies in sight.
+    right too. Only then there are `policy_tests`: those of all policies in sight. What `lock` pins is in `desired`;
+    `lock_states` say how each template stands with it.
     """
 
     desired: DesiredState | None
@@ -46,13 +56,47 @@ class Loaded:
     file: SandboxFile | None = None
     policy_tests: tuple[PolicyTest, ...] = ()
     today: str = ""
+    lock: LockFile | None = None
+    lock_states: tuple[LockState, ...] = ()
 
 
-def load(path: Path, layout: Layout, content: bytes | None = None, *, machine_policy: Path = MACHINE_POLICY) -> Loaded:
-    """Read, parse, validate and resolve one sandbox file. Raises SandboxfileError when it cannot be read at all.
+def load(
+    path: Path,
+    layout: Layout,
+    content: bytes | None = None,
+    *,
+    machine_policy: Path = MACHINE_POLICY,
+    frozen: bool | None = False,
+    templates: Collection[str] = (),
+) -> Loaded:
+    """Read, parse, validate and resolve one sandbox file, with its lock. Raises SandboxfileError when it is unreadable.
 
-    With `content`: as if that stood in the file.
+    With `content`: as if that stood in the file. With `frozen` it is an error when one of the `templates` (none given:
+    those that sandboxes use) is not as it was locked; None: nobody is told how that stands.
     """
+    loaded = _load(path, layout, content, machine_policy)
+    lock = read_lock(lock_path(path))
+    loaded = replace(
+        loaded,
+        diagnostics=in_order(loaded.diagnostics + lock.problems),
+        sources={**loaded.sources, **lock.sources},
+        lock=lock,
+    )
+    if loaded.desired is None or loaded.file is None or lock.problems:
+        return replace(loaded, desired=None)
+    desired, states = lock_state(loaded.desired, lock.lock, bool(frozen))
+    used = templates or [state.template for state in states if state.used_by]
+    named = lock.path.name if lock.lock else ""
+    found = lock_problems(states, loaded.file, named, used if frozen else ()) if frozen is not None else ()
+    return replace(
+        loaded,
+        desired=None if has_errors(found) else desired,
+        diagnostics=in_order(loaded.diagnostics + found),
+        lock_states=states,
+    )
+
+
+def _load(path: Path, layout: Layout, content: bytes | None, machine_policy: Path) -> Loaded:
     name = str(path)
     text, problems = decode(read_file(path) if content is None else content, name)
     if text is None:
@@ -76,17 +120,37 @@ def failed_policy_tests(loaded: Loaded) -> Diagnostics:
     return run_policy_tests(loaded.policy_tests, loaded.today)
 
 
-async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions) -> Plan:
+async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions, fit: Fit | None = None) -> Plan:
     """What `up` (or `down`, by the options' goal) would do. Changes nothing."""
-    return plan(desired, await observe(layout, desired.project), options)
+    observed = await observe(layout, desired.project)
+    made = plan(desired, observed, options)
+    made = refused(made, cached_problems(desired, observed.images))
+    return fitted([(made, observed)], layout, fit)[0]
 
 
 async def make_verb_plans(
-    verb: Verb, ids: Collection[SandboxId], layout: Layout, *, allow_destroy: bool = False
+    verb: Verb, ids: Collection[SandboxId], layout: Layout, *, allow_destroy: bool = False, fit: Fit | None = None
 ) -> list[Plan]:
     """start, stop, restart or remove some sandboxes: a plan for each of their projects."""
-    projects = sorted({id.project for id in ids})
-    return [plan_verb(verb, await observe(layout, project), ids, allow_destroy) for project in projects]
+    found = [await observe(layout, project) for project in sorted({id.project for id in ids})]
+    return fitted([(plan_verb(verb, each, ids, allow_destroy), each) for each in found], layout, fit)
+
+
+def fitted(plans: list[tuple[Plan, ObservedState]], layout: Layout, fit: Fit | None) -> list[Plan]:
+    """The plans with what this host lacks for all of them together, told with the first; without `fit` as they are."""
+    made = [plan for plan, _ in plans]
+    if fit is None or not any(plan.steps for plan in made):
+        return made
+    found = check_fit(plans, measure(layout, os.environ), overcommit=fit == "overcommit")
+    found = as_warnings(found) if fit == "warn" else found
+    rest = found if has_errors(found) else ()
+    return [refused(plan, rest if index else found, shown=not index) for index, plan in enumerate(made)]
+
+
+def refused(plan: Plan, problems: Diagnostics, *, shown: bool = True) -> Plan:
+    """The plan with these problems; errors leave it without steps."""
+    steps = () if has_errors(problems) else plan.steps
+    return replace(plan, diagnostics=plan.diagnostics + (problems if shown else ()), steps=steps)
 
 
 async def apply_plan(

@@ -56,22 +56,28 @@ def apply(plan, layout, emit=lambda event: None, **options):
     return anyio.run(partial(pipeline.apply_plan, plan, layout, emit, **options))
 
 
+IMAGE = {
+    **{"content": "sha256:0", "title": "debian:trixie", "template": "shell", "created": "2026-01-01T00:00:00+00:00"},
+    **{"config": {}, "layers": [], "builds": [], "sealed": 0.0, "epoch": 0, "origin_digest": "", "versions": {}},
+}
+
+
 @pytest.fixture
 def filled(layout, file):
     """The images and the platform of the file are in the cache, as far as `plan` looks."""
     ensure_directories(layout)
 
-    async def make(names, work):
+    async def make(names, facts, work):
         for name in names:
             (work / name).write_bytes(bytes(1 << 16))
-        return {"kernel": "6.1"}
+        return facts
 
     async def fill():
         digests = {spec.image.digest for spec in load(file, layout).sandboxes}
         for digest in digests:
-            await cache.build(layout.images, digest, partial(make, ["rootfs.ext4"]), report=print)
+            await cache.build(layout.images, digest, partial(make, ["rootfs.ext4", "tree.gz"], IMAGE), report=print)
         names = ["vmlinux", "initrd.cpio", "tools.erofs"]
-        await cache.build(layout.platforms, platform_digest(), partial(make, names), report=print)
+        await cache.build(layout.platforms, platform_digest(), partial(make, names, {"kernel": "6.1"}), report=print)
 
     anyio.run(fill)
     return layout

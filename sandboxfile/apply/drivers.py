@@ -21,6 +21,7 @@ from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Operation
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.sandbox import setup_done
 
@@ -44,10 +45,8 @@ class HostDrivers:
         match operation:
             case operations.PreparePlatform():
                 await _prepare_platform(self.layout, report)
-            case operations.BuildImage(image):
-                from sandboxfile.images.debian import build_image
-
-                await build_image(self.layout, image, report)
+            case operations.BuildImage(template):
+                await _build_image(self.layout, template, report)
             case operations.CreateSandbox(spec, source):
                 await storage.create(self.layout, spec, source)
             case operations.StartSandbox(id):
@@ -102,6 +101,15 @@ class HostDrivers:
             await request(paths.control, GrowDisk(size), timeout=_GROW_TIMEOUT)
         else:
             await grow_disk(paths.disk, size)
+
+
+async def _build_image(layout: Layout, template: DesiredTemplate, report: Report) -> None:
+    from sandboxfile.apply.building import build_image
+    from sandboxfile.images.held import hold_to_lock
+
+    image = await build_image(layout, template, report)
+    if note := hold_to_lock(template, image):
+        report(note)
 
 
 async def _prepare_platform(layout: Layout, report: Report) -> None:

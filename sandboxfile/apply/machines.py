@@ -30,13 +30,14 @@ _MODULE = "sandboxfile.supervisor"
 Report = Callable[[str], None]
 
 
-async def start(layout: Layout, id: SandboxId, report: Report) -> None:
+async def start(layout: Layout, id: SandboxId, report: Report, *, tie: int | None = None) -> None:
     """Start the supervisor unless one holds the lock, and wait until the sandbox is ready.
 
+    With `tie`, the reading end of a pipe, it dies when the writing end is closed, and its machine with it.
     Raises MachineError with the end of the supervisor's log when it dies before.
     """
     paths = layout.sandbox(id)
-    child = None if is_locked(paths.lock) else _spawn(paths, id)
+    child = None if is_locked(paths.lock) else _spawn(paths, id, tie)
     await _until_it_listens(paths, id, child)
     try:
         await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)
@@ -139,10 +140,10 @@ def showing(report: Report) -> Callable[[Message], None]:
     return show
 
 
-def _spawn(paths: SandboxPaths, id: SandboxId) -> int:
+def _spawn(paths: SandboxPaths, id: SandboxId, tie: int | None) -> int:
     """A detached supervisor, with a log of its own."""
     paths.supervisor_log.unlink(missing_ok=True)
-    return spawn_detached(_MODULE, [str(id)], paths.supervisor_log)
+    return spawn_detached(_MODULE, [str(id), *(["--tied"] if tie is not None else [])], paths.supervisor_log, tie)
 
 
 async def _until_it_listens(paths: SandboxPaths, id: SandboxId, child: int | None) -> None:

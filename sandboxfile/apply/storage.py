@@ -1,28 +1,28 @@
 """A sandbox's directory: made whole or not at all, deleted whole or not at all. What a crash leaves is swept later."""
 
 import datetime
-import errno
-import fcntl
 import os
 import secrets
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
 from sandboxfile.errors import BuildError, BusyError, HostError
-from sandboxfile.host.durable import sync_directory
+from sandboxfile.host.copying import link_or_copy
+from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
-from sandboxfile.host.statedir import read_record, try_lock, write_record
-from sandboxfile.images.debian import find_image
+from sandboxfile.host.statedir import is_locked, read_record, try_lock, write_record
+from sandboxfile.images.cache import MANIFEST
+from sandboxfile.images.store import ImageInfo, find_image, mark_used
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied
-from sandboxfile.names import SandboxId
+from sandboxfile.names import BUILDS, SandboxId
 from sandboxfile.vm.disks import create_overlay
 
 _NEW = ".new-"  # hidden: `sandbox_directories` does not see what is half made
-_FICLONE = 0x40049409  # ioctl_ficlone(2)
 
 
 async def create(layout: Layout, spec: DesiredSandbox, source: str) -> None:
@@ -38,25 +38,53 @@ async def create(layout: Layout, spec: DesiredSandbox, source: str) -> None:
     image = find_image(layout, spec.image.digest)
     if image is None:
         raise BuildError(f"the image of {spec.id} is no longer in the cache", hint="plan again")
+    await create_on(layout, spec, source, foundation(image))
+    mark_used(image.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Foundation:
+    """What a sandbox's disk stands on: an image's disk, list of files and manifest, and the digest of its content."""
+
+    disk: Path
+    tree: Path
+    manifest: Path
+    content: str = ""
+
+
+def foundation(image: ImageInfo) -> Foundation:
+    """An image as what disks stand on."""
+    return Foundation(image.disk, image.tree, image.directory / MANIFEST, image.content)
+
+
+async def create_on(layout: Layout, spec: DesiredSandbox, source: str, beneath: Foundation) -> None:
+    """The same on whatever is `beneath` it; the name must be free."""
+    paths = layout.sandbox(spec.id)
     project = paths.root.parent
     new = SandboxPaths(project / f"{_NEW}{spec.id.name}", paths.control)
     await anyio.to_thread.run_sync(_remove_tree, new.root)
     new.root.mkdir(mode=0o700, parents=True)  # a deletion beside us may just have removed the project's directory
     try:
-        await _fill(new, spec, source, image)
+        await _fill(new, spec, source, beneath)
         new.root.rename(paths.root)
-    except BaseException:
+    except BaseException as exc:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(_remove_tree, new.root)
+        if isinstance(exc, OSError):
+            raise HostError(
+                f"cannot make the sandbox {spec.id}: {exc.strerror or exc}", hint="is the disk full?"
+            ) from exc
         raise
     sync_directory(project)
 
 
-async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, image: Path) -> None:
-    await anyio.to_thread.run_sync(link_or_copy, image, new.base)
+async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, beneath: Foundation) -> None:
+    await anyio.to_thread.run_sync(link_or_copy, beneath.disk, new.base)
+    await anyio.to_thread.run_sync(link_or_copy, beneath.tree, new.tree)
+    write_atomic(new.image, beneath.manifest.read_bytes())  # no link: the cache's says when it was last of use
     await create_overlay(new.base, new.disk, spec.resources.disk)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_record(new, Applied(spec, source, created, 0))
+    write_record(new, Applied(spec, source, created, 0, beneath.content))
     await anyio.to_thread.run_sync(_on_disk, new.disk)
 
 
@@ -81,6 +109,7 @@ async def delete(layout: Layout, id: SandboxId) -> None:
 
 def sweep(layout: Layout, project: str) -> None:
     """Remove what killed applies left: trash, and half-made sandboxes of this project (whose lock the caller holds)."""
+    sweep_builds(layout)
     empty_trash(layout)
     directory = layout.sandboxes / project
     if directory.is_dir():
@@ -89,48 +118,40 @@ def sweep(layout: Layout, project: str) -> None:
                 _remove_tree(entry)
 
 
+def sweep_builds(layout: Layout) -> None:
+    """Remove the machines of killed builders, which nobody holds. One that is just dying is left to the next sweep."""
+    place = layout.sandboxes / BUILDS
+    try:
+        names = {entry.name for entry in place.iterdir()}
+    except FileNotFoundError:
+        return
+    for name in sorted({name.removeprefix(_NEW).removeprefix(".").removesuffix(".hold") for name in names}):
+        hold = layout.build_hold(name)
+        held = try_lock(hold)
+        if held is None:
+            continue
+        try:
+            if not is_locked(layout.sandbox(SandboxId(BUILDS, name)).lock):
+                remove_build(layout, name)
+        finally:
+            os.close(held)
+    with suppress(OSError):  # others are in it
+        place.rmdir()
+
+
+def remove_build(layout: Layout, name: str) -> None:
+    """Remove a build machine that no longer runs. The caller holds it."""
+    paths = layout.sandbox(SandboxId(BUILDS, name))
+    for path in (paths.root, paths.root.with_name(f"{_NEW}{name}")):
+        _remove_tree(path)
+    for path in (paths.control, paths.monitor, layout.build_hold(name)):
+        path.unlink(missing_ok=True)
+
+
 def empty_trash(layout: Layout) -> None:
     """Remove everything in the trash. Others may be at it as well."""
     for entry in list(layout.trash.iterdir()):
         _remove_tree(entry)
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """A second name for the same file; across file systems a copy, shared blocks and holes kept where possible."""
-    try:
-        os.link(source, target)
-        return
-    except OSError as exc:
-        if exc.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
-            raise HostError(f"cannot link {source} to {target}: {exc.strerror}") from exc
-    try:
-        with source.open("rb") as reader, target.open("xb") as writer:
-            try:
-                fcntl.ioctl(writer, _FICLONE, reader.fileno())
-            except OSError:
-                _copy_data(reader.fileno(), writer.fileno())
-            os.fsync(writer.fileno())
-    except OSError as exc:
-        target.unlink(missing_ok=True)
-        raise HostError(f"cannot copy {source} to {target}: {exc.strerror}", hint="is the disk full?") from exc
-
-
-def _copy_data(source: int, target: int) -> None:
-    """Copy the parts of a file that hold data; the holes between them stay holes."""
-    length = os.fstat(source).st_size
-    os.ftruncate(target, length)
-    end = 0
-    while True:
-        try:
-            start = os.lseek(source, end, os.SEEK_DATA)
-        except OSError as exc:
-            if exc.errno == errno.ENXIO:  # nothing but a hole up to the end
-                return
-            raise
-        end = os.lseek(source, start, os.SEEK_HOLE)
-        os.lseek(target, start, os.SEEK_SET)
-        while start < end:
-            start += os.sendfile(target, source, start, min(end - start, 1 << 26))
 
 
 def _on_disk(path: Path) -> None:

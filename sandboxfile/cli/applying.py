@@ -35,10 +35,30 @@ def add_apply_options(parser: argparse.ArgumentParser, *, asks: bool = True) -> 
         default=LOCK_TIMEOUT,
         help=f"how long to wait for another sbx at work on the project (default: {LOCK_TIMEOUT:g})",
     )
-    parser.add_argument("--parallel", metavar="N", type=_positive, default=4, help="steps at a time (default: 4)")
+    parser.add_argument("--parallel", metavar="N", type=positive, default=4, help="steps at a time (default: 4)")
 
 
-def _positive(text: str) -> int:
+def add_fit_option(parser: argparse.ArgumentParser) -> None:
+    """For commands that build or start: what to do when this host is too small for it."""
+    parser.add_argument(
+        "--overcommit", action="store_true", help="go on although memory or disk may not be enough for all of it"
+    )
+
+
+def add_frozen_option(parser: argparse.ArgumentParser) -> None:
+    """For commands that may build: the lock is to hold."""
+    parser.add_argument(
+        "--frozen", action="store_true", help="fail when a template is not exactly as sandbox.lock has it"
+    )
+
+
+def fit_of(args: argparse.Namespace) -> pipeline.Fit:
+    """What comes of it when this host lacks something."""
+    return "overcommit" if args.overcommit else "refuse"
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1, for options."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -79,11 +99,11 @@ def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
         console.say("nothing to do")
 
 
-def confirm(console: Console) -> None:
+def confirm(console: Console, question: str = "Apply this?") -> None:
     """Ask whether to go on. Raises SandboxfileError when the answer is no, or nobody can be asked."""
     if not console.interactive:
         raise SandboxfileError("nothing was changed: there is no terminal to ask on", hint="--yes (-y) goes on unasked")
-    if not console.ask("Apply this?"):
+    if not console.ask(question):
         raise SandboxfileError("nothing was changed")
 
 

@@ -49,11 +49,15 @@ def find_upward() -> Path | None:
     return inputs.find_file(Path.cwd())
 
 
-def load_project(args: argparse.Namespace, console: "Console") -> "DesiredState":
-    """Load the sandbox file, show what is wrong with it, and give what it asks for. Raises WrongFile."""
+def load_project(args: argparse.Namespace, console: "Console", templates: Sequence[str] = ()) -> "DesiredState":
+    """Load the sandbox file, show what is wrong with it, and give what it asks for. Raises WrongFile.
+
+    With --frozen the lock must hold the `templates` (none given: those that sandboxes use).
+    """
     from sandboxfile import pipeline
 
-    loaded = pipeline.load(find_file(args.file), this_layout())
+    frozen = getattr(args, "frozen", False)
+    loaded = pipeline.load(find_file(args.file), this_layout(), frozen=frozen, templates=templates)
     show_problems(loaded, console)
     if loaded.desired is None:
         raise WrongFile("the sandbox file has errors; nothing was changed")

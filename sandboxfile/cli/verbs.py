@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import add_apply_options, plan_and_apply
+from sandboxfile.cli.applying import add_apply_options, fit_of, plan_and_apply
 from sandboxfile.cli.project import find_sandboxes, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import StateError
@@ -44,9 +44,10 @@ def apply_verb(
     verb: Verb, ids: Collection[SandboxId], allow_destroy: bool, args: argparse.Namespace, console: Console
 ) -> int:
     """Plan a verb for some sandboxes, and apply it."""
+    fit = fit_of(args) if verb in ("start", "restart") else None
 
     async def make_plans() -> list[Plan]:
-        return await pipeline.make_verb_plans(verb, ids, this_layout(), allow_destroy=allow_destroy)
+        return await pipeline.make_verb_plans(verb, ids, this_layout(), allow_destroy=allow_destroy, fit=fit)
 
     return plan_and_apply(make_plans, args, console)
 

@@ -125,6 +125,22 @@ class Guest:
         except TimeoutError as exc:
             raise GuestError(f"{argv[0]} did not end within {timeout:g} s inside the sandbox") from exc
 
+    async def ask(self, path: str, question: bytes, *, limit: int = 4096) -> bytes:
+        """Send to a UNIX socket inside as root, and wait for the first of what it answers, at most `limit` bytes.
+
+        Empty when nobody listens there, or hangs up. Raises GuestError when the guest cannot be reached.
+        """
+        async with self._connection("root") as connection:
+            try:
+                reader, writer = await connection.open_unix_connection(path)
+                try:
+                    writer.write(question)
+                    return bytes(await reader.read(limit))
+                finally:
+                    writer.close()
+            except _BROKEN:
+                return b""
+
     async def signal(self, process: Process, name: str) -> None:
         """Signal a process's group; `name` without SIG. Does nothing when it has ended. Raises GuestError."""
         ended = await self.run(kill_command(process.id, name), timeout=20)

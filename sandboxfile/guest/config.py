@@ -34,7 +34,8 @@ class GuestConfig:
     """`host_key`: an OpenSSH private key's text. `client_key`: one authorized_keys line. `path`: PATH of sessions.
 
     `authority` is the PEM certificate that everything inside is to trust, `authority_hash` OpenSSL's hash of its
-    subject (8 hexadecimal digits). `settings` are variables for every process, as in `network_variables`.
+    subject (8 hexadecimal digits). `settings` are variables for every process, as in `network_variables`. `docker`:
+    the template's Docker daemon is kept running.
     """
 
     hostname: str
@@ -44,6 +45,7 @@ class GuestConfig:
     authority_hash: str
     settings: tuple[tuple[str, str], ...] = ()
     path: str = PATH
+    docker: bool = False
 
 
 def encode(config: GuestConfig) -> bytes:
@@ -66,6 +68,7 @@ def encode(config: GuestConfig) -> bytes:
         "sbx_client_key": config.client_key.strip(),
         "sbx_path": config.path,
         "sbx_ports": " ".join(PORTS),
+        "sbx_docker": "yes" if config.docker else "",
         **_network(),
         **_authority(config),
         **_variables(config.settings),

@@ -1,18 +1,63 @@
-"""The sources that this host's apt is configured for, as data, and which of them are Debian's. Reads files only.
+"""The sources that this host's apt is configured for, as data, and which are a distribution's. Reads files only.
 
 Entries count as Debian's when a part of their path is `debian`, and as its security archive when one is
-`debian-security`.
+`debian-security`; as Ubuntu's when one is `ubuntu` or `ubuntu-ports`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
 from urllib.parse import urlsplit
 
-OVERRIDE = "SBX_DEBIAN_MIRROR"  # a URL that takes the place of this host's mirrors
+Distribution = Literal["debian", "ubuntu"]
+
 APT_DIRECTORY = Path("/etc/apt")
-STANDARD_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 ROLLING = frozenset({"sid", "unstable", "experimental"})  # these have neither updates nor a security archive
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What is known of a distribution's archive.
+
+    `paths` and `security` are parts of the paths of its mirrors' URLs; `security` is empty where the one archive has it
+    all. `override` is the environment variable with URLs that take the place of this host's mirrors. `package` has the
+    `keyring`.
+    """
+
+    title: str
+    paths: tuple[str, ...]
+    security: str
+    components: tuple[str, ...]
+    override: str
+    keyring: Path
+    package: str
+
+
+ARCHIVES: Mapping[Distribution, Archive] = MappingProxyType(
+    {
+        "debian": Archive(
+            title="Debian",
+            paths=("debian",),
+            security="debian-security",
+            components=("main",),
+            override="SBX_DEBIAN_MIRROR",
+            keyring=Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+            package="debian-archive-keyring",
+        ),
+        "ubuntu": Archive(
+            title="Ubuntu",
+            paths=("ubuntu", "ubuntu-ports"),
+            security="",
+            components=("main", "universe"),  # docker and most tools are in universe
+            override="SBX_UBUNTU_MIRROR",
+            keyring=Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+            package="ubuntu-archive-keyring",
+        ),
+    }
+)
+OVERRIDE = ARCHIVES["debian"].override
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +70,67 @@ class Entry:
     signed_by: str = ""
 
 
-def debian_sources(entries: Iterable[Entry], suite: str, override: str = "") -> tuple[tuple[Entry, str], ...]:
-    """Entries and the suites to get from them for an image of `suite`; empty when no entry is a Debian mirror.
+def archive_sources(
+    distribution: Distribution, entries: Iterable[Entry], suite: str, override: str = ""
+) -> tuple[tuple[Entry, str], ...]:
+    """Entries and the suites to get from them for an image of `suite`; empty when no entry is such a mirror.
 
-    The `-updates` suite and the security archive follow when the host has them for its own suite.
+    `override`: URLs, with spaces between them, that count instead of the entries.
     """
-    found = tuple(entries)
+    return (debian_sources if distribution == "debian" else ubuntu_sources)(entries, suite, override)
+
+
+def debian_sources(entries: Iterable[Entry], suite: str, override: str = "") -> tuple[tuple[Entry, str], ...]:
+    """The `-updates` suite and the security archive follow when the host has them for its own suite.
+
+    Of an override, the suite itself, and of a URL that is a security archive the suite's security updates.
+    """
+    archive = ARCHIVES["debian"]
     if override:
-        return ((Entry(override, (), ("main",), str(STANDARD_KEYRING) if STANDARD_KEYRING.exists() else ""), suite),)
-    debian = [entry for entry in found if _archive(entry.uri) == "debian"]
+        chosen = [_overriding(archive, url) for url in override.split()]
+        pairs = [(entry, f"{suite}-security" if _is_security(archive, entry) else suite) for entry in chosen]
+        return tuple((entry, name) for entry, name in pairs if name == suite or suite not in ROLLING)
+    found = tuple(entries)
+    debian = [entry for entry in found if _part(entry.uri, (archive.security, *archive.paths)) in archive.paths]
     main = next((entry for entry in debian if "main" in entry.components), None)
     if main is None:
         return ()
-    chosen = [(main, suite)]
     if suite in ROLLING:
-        return tuple(chosen)
-    if any(name.endswith("-updates") for entry in debian for name in entry.suites):
-        chosen.append((main, f"{suite}-updates"))
-    security = next((entry for entry in found if _archive(entry.uri) == "debian-security"), None)
-    if security is not None:
-        chosen.append((security, f"{suite}-security"))
-    return tuple(chosen)
+        return ((main, suite),)
+    updates = any(name.endswith("-updates") for entry in debian for name in entry.suites)
+    security = next((entry for entry in found if _is_security(archive, entry)), None)
+    return (
+        (main, suite),
+        *([(main, f"{suite}-updates")] if updates else []),
+        *([(security, f"{suite}-security")] if security else []),
+    )
 
 
-def _archive(uri: str) -> str:
+def ubuntu_sources(entries: Iterable[Entry], suite: str, override: str = "") -> tuple[tuple[Entry, str], ...]:
+    """The suite with its updates and security updates, which every archive of Ubuntu has; the last perhaps apart."""
+    archive = ARCHIVES["ubuntu"]
+    found = [_overriding(archive, url) for url in override.split()] or [
+        entry for entry in entries if _part(entry.uri, archive.paths) and "main" in entry.components
+    ]
+    if not found:
+        return ()
+    main = found[0]
+    security = next((entry for entry in found if any(name.endswith("-security") for name in entry.suites)), main)
+    return (main, suite), (main, f"{suite}-updates"), (security, f"{suite}-security")
+
+
+def _overriding(archive: Archive, url: str) -> Entry:
+    return Entry(url, (), archive.components, str(archive.keyring) if archive.keyring.exists() else "")
+
+
+def _is_security(archive: Archive, entry: Entry) -> bool:
+    return bool(_part(entry.uri, (archive.security,)))
+
+
+def _part(uri: str, names: Iterable[str]) -> str:
+    """The first of the names that is a part of the URL's path, or nothing."""
     parts = urlsplit(uri).path.split("/")
-    return next((name for name in ("debian-security", "debian") if name in parts), "")
+    return next((name for name in names if name in parts), "")
 
 
 def read_entries(directory: Path = APT_DIRECTORY) -> tuple[Entry, ...]:

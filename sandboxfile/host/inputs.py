@@ -1,4 +1,4 @@
-"""Looks at this host for `resolve`: finds the sandbox file, and gathers facts about the paths and presets it names.
+"""Looks at this host for `resolve`: finds the sandbox file, and gathers facts about what it names.
 
 Decides nothing.
 """
@@ -12,8 +12,9 @@ from types import MappingProxyType
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.files import read_file as read_file
-from sandboxfile.host.layout import SANDBOX_FILES, Layout
+from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
 from sandboxfile.host.registries import preset_facts
+from sandboxfile.host.template_sources import source_facts
 from sandboxfile.language.document import FILE_LIMIT
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.resolve.inputs import (
@@ -24,6 +25,7 @@ from sandboxfile.resolve.inputs import (
     env_files_needed,
     paths_needed,
     presets_needed,
+    sources_needed,
 )
 
 _LINK_LIMIT = 40  # as the kernel's MAXSYMLINKS
@@ -57,8 +59,9 @@ def gather(
     file_path = absolute(str(path), here, home_path)
     base = os.path.dirname(file_path)  # noqa: PTH120 - as `resolve` sees it
     private = tuple(absolute(str(root), here, home_path) for root in (layout.state, layout.cache, layout.runtime))
+    lock = absolute(LOCK_FILE, base, home_path)
     wanted = env_files_needed(file, base, home_path)
-    paths = paths_needed(file, base, home_path) | {file_path, home_path, *private}
+    paths = paths_needed(file, base, home_path) | {file_path, lock, home_path, *private}
     facts = {path: look(path, read=path in wanted) for path in sorted(paths)}
     return ResolveInputs(
         file_path,
@@ -69,6 +72,8 @@ def gather(
         policies,
         preset_facts(presets_needed(file, policies), Path(home_path), environ),
         today or datetime.datetime.now(datetime.UTC).date().isoformat(),
+        source_facts(sources_needed(file, base, home_path), facts, layout),
+        lock,
     )
 
 

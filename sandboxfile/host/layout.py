@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile.names import SandboxId
+from sandboxfile.names import BUILDS, SandboxId
 
 SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
+LOCK_FILE = "sandbox.lock"  # beside the sandbox file
 MACHINE_POLICY = Path("/etc/sandboxfile/policy.yaml")
 
 
@@ -49,6 +50,16 @@ class SandboxPaths:
     @property
     def disk(self) -> Path:
         return self.root / "disk.qcow2"
+
+    @property
+    def tree(self) -> Path:
+        """Hard link to (or copy of) the list of everything that is in `base`."""
+        return self.root / "tree.gz"
+
+    @property
+    def image(self) -> Path:
+        """The manifest of the image that `base` is of, as it was when the sandbox was made."""
+        return self.root / "image.json"
 
     @property
     def console_log(self) -> Path:
@@ -119,6 +130,10 @@ class Layout:
         key = hashlib.sha256(f"{self.state}\0{id}".encode()).hexdigest()[:16]
         return SandboxPaths(self.sandboxes / id.project / id.name, self.runtime / f"{key}.sock")
 
+    def build_hold(self, name: str) -> Path:
+        """Held with flock by whoever builds, as long as the build machine `name` exists; beside its directory."""
+        return self.sandboxes / BUILDS / f".{name}.hold"
+
     def project_lock(self, project: str) -> Path:
         """Held while a plan of this project is applied."""
         return self.state / "projects" / f"{project}.lock"
@@ -163,8 +178,23 @@ class Layout:
 
     @property
     def images(self) -> Path:
-        """Holds `DIGEST/` with rootfs.ext4."""
+        """Holds `DIGEST/` with rootfs.ext4 and tree.gz."""
         return self.cache / "images"
+
+    @property
+    def layers(self) -> Path:
+        """Holds `DIGEST/` with layer.tar.zst: origins of images, and what each step changed."""
+        return self.cache / "layers"
+
+    @property
+    def file_digests(self) -> Path:
+        """Digests of large files of this host, by what stat(2) says of them."""
+        return self.cache / "file-digests.json"
+
+    @property
+    def saved(self) -> Path:
+        """Holds `TAG/` for every saved or imported template: state, for nothing can make it anew."""
+        return self.state / "templates"
 
     @property
     def accelerator_record(self) -> Path:

@@ -18,25 +18,29 @@ _PASSED_ON = (
 )
 _PREFIXES = ("XDG_", "LC_")
 PROXIES = ("https_proxy", "http_proxy", "no_proxy")  # this host's own way out, in lower or upper case
+TIE = 3  # the descriptor by which a process that is to die with its starter knows of that
 _LOG_LIMIT = 1 << 20  # bytes
 _TAIL = 4000  # characters of a log shown with a failure
 
 
-def spawn_detached(module: str, arguments: Sequence[str], log: Path) -> int:
+def spawn_detached(module: str, arguments: Sequence[str], log: Path, tie: int | None = None) -> int:
     """Run `python -m MODULE ARGUMENTS` with its output appended to `log`. Its pid, for `exit_code` or `ended`.
 
+    `tie` is handed on as descriptor TIE: the reading end of a pipe, by whose end the process can tell ours.
     A log that has become long is begun anew: who starts the same again and again must not fill the disk.
     """
     with suppress(FileNotFoundError):
         if log.stat().st_size > _LOG_LIMIT:
             os.truncate(log, 0)
     _keep_descriptors()
+    ties = [(os.POSIX_SPAWN_DUP2, tie, TIE)] if tie is not None else []
     return os.posix_spawn(
         sys.executable,
         # -P: the current directory may be a workspace, and nothing that a guest wrote may be imported.
         [sys.executable, "-P", "-m", module, *arguments],
         passed_on(os.environ),
         file_actions=[
+            *ties,  # first: it may have one of the numbers that follow
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),

@@ -25,7 +25,7 @@ from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 _LOCK_POLL = 0.05  # seconds
 _PROBE_TRIES, _PROBE_PAUSE = 8, 0.002  # a probe takes 10 microseconds, when its process is not interrupted
 
@@ -70,7 +70,14 @@ def ensure_directories(layout: Layout) -> None:
     """Make the three roots, 0700 and ours. Raises HostError when one is a symlink or somebody else's."""
     for root in (layout.state, layout.cache, layout.runtime):
         private_directory(root)
-    for path in (layout.sandboxes, layout.trash, layout.state / "projects", layout.platforms, layout.images):
+    for path in (
+        layout.sandboxes,
+        layout.trash,
+        layout.state / "projects",
+        layout.platforms,
+        layout.images,
+        layout.layers,
+    ):
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

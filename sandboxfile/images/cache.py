@@ -9,8 +9,10 @@ import errno
 import fcntl
 import json
 import os
+import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,10 +22,12 @@ from sandboxfile.errors import BuildError
 from sandboxfile.host.durable import sync_directory
 
 MANIFEST = "manifest.json"
-VERSION = 1
+VERSION = 2
 POLL_SECONDS = 0.2
+_WORK, _LOCK = ".build-", ".lock-"
 
 type Manifest = dict[str, Any]
+type Accept = Callable[[Manifest], bool]
 type Remove = Callable[[Path], Awaitable[None]]
 
 
@@ -58,20 +62,22 @@ async def build(
     *,
     report: Callable[[str], None],
     remove: Remove | None = None,
+    accept: Accept = lambda _: True,
 ) -> tuple[Path, Manifest]:
     """Find `digest`, or `make` it once however many ask at a time. Gives the directory and its manifest.
 
     `make` fills the empty directory it is given and returns what to remember; files that begin with a dot are
     scratch and are dropped. When it fails or is cancelled nothing is left. `remove` deletes a tree of `make`'s.
-    Raises BuildError when the cache cannot be written, and whatever `make` raises.
+    What is found and not accepted is replaced. The manifest also has `build`, the name of this very build, and
+    `created`, seconds since 1970. Raises BuildError when the cache cannot be written, and whatever `make` raises.
     """
     remove = remove or _remove
-    if found := find(root, digest):
+    if (found := find(root, digest)) and accept(found[1]):
         return found
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         async with _locked(root, digest, report):
-            if found := find(root, digest):
+            if (found := find(root, digest)) and accept(found[1]):
                 return found
             await _sweep(root, digest, remove)
             return await _build(root, digest, make, remove)
@@ -85,7 +91,7 @@ async def build(
 async def _build(
     root: Path, digest: str, make: Callable[[Path], Awaitable[Mapping[str, Any]]], remove: Remove
 ) -> tuple[Path, Manifest]:
-    work = Path(tempfile.mkdtemp(prefix=f".build-{digest}-", dir=root))
+    work = Path(tempfile.mkdtemp(prefix=leftover_name(digest, ""), dir=root))
     try:
         facts = dict(await make(work))
         await _drop_scratch(work, remove)
@@ -104,7 +110,8 @@ def _seal(work: Path, digest: str, facts: Mapping[str, Any]) -> Manifest:
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
         files[path.name] = path.stat().st_size
-    manifest = {**facts, "version": VERSION, "digest": digest, "files": files}
+    own = {"version": VERSION, "digest": digest, "files": files, "build": secrets.token_hex(8), "created": time.time()}
+    manifest = {**facts, **own}
     with (work / MANIFEST).open("w") as stream:
         json.dump(manifest, stream, indent=1, sort_keys=True)
         stream.flush()
@@ -115,9 +122,13 @@ def _seal(work: Path, digest: str, facts: Mapping[str, Any]) -> Manifest:
 
 
 async def _replace(work: Path, target: Path, remove: Remove) -> None:
-    if target.exists():  # broken, else it had been found
-        await remove(target)
-    work.rename(target)
+    if target.exists():  # broken, or not accepted; out of sight first, for a half removed one must not be found
+        old = target.with_name(leftover_name(target.name, secrets.token_hex(4)))
+        target.rename(old)
+        work.rename(target)
+        await _shielded(remove, old)
+    else:
+        work.rename(target)
     sync_directory(target.parent)
 
 
@@ -129,12 +140,12 @@ async def _drop_scratch(work: Path, remove: Remove) -> None:
 
 async def _sweep(root: Path, digest: str, remove: Remove) -> None:
     """Remove what builders left that live no more: ours is locked by us, another digest's only if we get its lock."""
-    for path in root.glob(".build-*"):
-        owner = path.name.removeprefix(".build-").rsplit("-", 1)[0]
+    for path in root.glob(f"{_WORK}*"):
+        owner = owner_of_leftover(path.name)
         if owner == digest:
             await remove(path)
             continue
-        descriptor = _try_lock(root, owner)
+        descriptor = try_lock(root, owner)
         if descriptor is not None:
             try:
                 await remove(path)
@@ -146,10 +157,10 @@ async def _sweep(root: Path, digest: str, remove: Remove) -> None:
 async def _locked(root: Path, digest: str, report: Callable[[str], None]) -> AsyncIterator[None]:
     import anyio  # here, because `find` and `digests` are for programs that build nothing
 
-    descriptor = _try_lock(root, digest)
+    descriptor = try_lock(root, digest)
     if descriptor is None:
         report("waiting for another build of the same")
-        while (descriptor := _try_lock(root, digest)) is None:  # noqa: ASYNC110 - another process wakes nobody here
+        while (descriptor := try_lock(root, digest)) is None:  # noqa: ASYNC110 - another process wakes nobody here
             await anyio.sleep(POLL_SECONDS)
     try:
         yield
@@ -157,10 +168,32 @@ async def _locked(root: Path, digest: str, report: Callable[[str], None]) -> Asy
         os.close(descriptor)
 
 
-def _try_lock(root: Path, digest: str) -> int | None:
+def leftover_name(digest: str, unique: str) -> str:
+    """What a builder's directory is called as long as it is not whole; the next builder sweeps those of the dead."""
+    return f"{_WORK}{digest}-{unique}"
+
+
+def owner_of_leftover(name: str) -> str:
+    """The digest that a directory so called was to become; empty when it is none of these."""
+    return name.removeprefix(_WORK).rpartition("-")[0] if name.startswith(_WORK) else ""
+
+
+def is_busy(root: Path, digest: str) -> bool:
+    """Whether somebody holds the lock of `digest`. Creates nothing."""
+    from sandboxfile.host.statedir import is_locked  # here, as above
+
+    return is_locked(root / f"{_LOCK}{digest}")
+
+
+def forget_lock(root: Path, digest: str) -> None:
+    """Remove the file of a lock that we hold, of a name that nobody else will ever use."""
+    (root / f"{_LOCK}{digest}").unlink(missing_ok=True)
+
+
+def try_lock(root: Path, digest: str) -> int | None:
     """A descriptor that holds the lock until it is closed, or None when somebody else has it."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(root / f".lock-{digest}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(root / f"{_LOCK}{digest}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

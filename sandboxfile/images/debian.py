@@ -1,50 +1,131 @@
-"""Builds a template's disk image from Debian packages, into the cache. An image is never changed once it is built."""
+"""Debian and Ubuntu suites as origins: packages by mmdebstrap, on this host and without a machine, into one tar.
+
+The same packages in the same versions give the same content, whoever builds and when: what a build leaves that is of
+its moment (times in databases, caches, keys) is removed, and `epoch` stands for the time. Not so what a few packages
+draw by lot and cannot do without: a certificate of their own (ssl-cert), a database cluster (postgresql), Java's keys.
+"""
 
 import re
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-from sandboxfile.host.layout import Layout
-from sandboxfile.images import cache
-from sandboxfile.model.desired import ImageSpec
+import anyio
 
-DISK = "rootfs.ext4"
+from sandboxfile.errors import BuildError
+from sandboxfile.images import mmdebstrap, pins
+from sandboxfile.images.config import Fetched, ImageConfig
+from sandboxfile.images.sources import ARCHIVES, Distribution
+from sandboxfile.model.template import Origin, Versions
+
 # What a sandbox cannot do without, whatever its template names: apt, and `mount`, which is not essential in Debian.
 ALWAYS = ("apt", "mount")
+# dpkg need not wait for the disk after each file: if the machine fails, there is no image.
+QUICK = (
+    '--setup-hook=echo force-unsafe-io >"$1/etc/dpkg/dpkg.cfg.d/sandboxfile"',
+    '--customize-hook=rm "$1/etc/dpkg/dpkg.cfg.d/sandboxfile"',
+)
+# mmdebstrap then need not do it. Else it would be minutes until somebody learns of a name that does not exist.
+UPDATE = 'export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"; apt-get update --error-on=any'
+NAMES = r"""export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+apt-cache --all-names pkgnames | awk -v included="$MMDEBSTRAP_INCLUDE" '
+    { known[$1] = 1 }
+    END {
+        count = split(included, names, ",")
+        for (number = 1; number <= count; number++) {
+            sub(/[=:].*/, "", names[number])
+            if (!(names[number] in known)) { print "E: Unable to locate package " names[number]; failed = 1 }
+        }
+        exit failed
+    }'"""
+# Versions that are locked are checked against a signed list all the same: that it is old does no harm, and lists of a
+# snapshot always are.
+OLD_LISTS = " --option Acquire::Check-Valid-Until=false"
+# What no two images may share, and caches that hold the moment of their making; whoever needs one makes it again.
+CLEAN = r"""set -eu
+cd "$1"
+rm -f etc/ssh/ssh_host_*_key etc/ssh/ssh_host_*_key.pub var/lib/systemd/random-seed var/lib/systemd/credential.secret
+for cache in var/cache/man var/cache/fontconfig; do
+    [ ! -d $cache ] || find $cache -type f -delete
+done"""
+STATUS = "/var/lib/dpkg/status"
+SHOWN = 20  # packages told of; the others are counted
+_SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
+# apt would read more into other names: patterns, files, `-` for removal.
+_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]")
+_VERSION = re.compile(r"[0-9A-Za-z][0-9A-Za-z.+:~-]*")
 
 
-def find_image(layout: Layout, digest: str) -> Path | None:
-    """The disk image, if it is built and whole."""
-    found = cache.find(layout.images, digest)
-    return found[0] / DISK if found else None
+async def fetch(origin: Origin, work: Path, *, epoch: int, report: Callable[[str], None]) -> Fetched:
+    """Install the origin's packages into a tar in `work`: about half a minute for few.
+
+    `Fetched.versions` is everything that is installed; with `origin.versions` exactly that. Raises BuildError, naming
+    the suite, the package, or the locked versions that the mirror does not have.
+    """
+    if origin.kind != "debian" and origin.kind != "ubuntu":
+        raise BuildError(f"{origin.kind}:{origin.reference} is neither a suite of Debian nor of Ubuntu")
+    check_names(origin)
+    tar, status = work / ".root.tar", work / ".status"
+    try:
+        await mmdebstrap.make_tar(
+            tar,
+            origin.reference,
+            sorted({*ALWAYS, *origin.packages}),
+            variant="essential",
+            mode=await mmdebstrap.choose_mode(),
+            report=report,
+            distribution=origin.kind,
+            hooks=[*_hooks(origin, work), f"--customize-hook=download {STATUS} {shlex.quote(str(status))}"],
+            epoch=epoch,
+        )
+    except BuildError as exc:
+        for script in (NAMES, CLEAN, pins.CHECK):  # which mmdebstrap repeats
+            exc.output = exc.output.replace(script, "...")
+        if lacking := pins.lacking(exc.output, origin.versions):
+            raise not_as_locked(origin.kind, origin.reference, lacking) from exc
+        raise
+    installed = installed_versions(await anyio.Path(status).read_text())
+    if origin.versions and (found := pins.differences(origin.versions, installed)):
+        raise not_as_locked(origin.kind, origin.reference, found)
+    return Fetched((tar,), ImageConfig(), "", installed)
 
 
-def list_images(layout: Layout) -> frozenset[str]:
-    """Digests of all images that are built and whole."""
-    return cache.digests(layout.images)
+def _hooks(origin: Origin, work: Path) -> Iterator[str]:
+    yield from QUICK
+    yield f"--setup-hook={UPDATE}{OLD_LISTS if origin.versions else ''}"
+    if origin.versions:
+        yield from pins.hooks(origin.versions, work)
+    yield f"--setup-hook={NAMES}"
+    yield f"--customize-hook={CLEAN}"
 
 
-async def build_image(layout: Layout, spec: ImageSpec, report: Callable[[str], None]) -> Path:
-    """Find it or build it, about half a minute. Raises BuildError, naming a suite or package that does not exist."""
-    from sandboxfile.errors import BuildError
-    from sandboxfile.images import disk, mmdebstrap  # here, because finding must stay cheap
+def check_names(origin: Origin) -> None:
+    """Raise BuildError unless suite, packages and versions are what they claim to be, to apt as well."""
+    if not _SUITE.fullmatch(origin.reference):
+        raise BuildError(f"{origin.reference!r} is not the name of a suite")
+    for written in (*origin.packages, *(f"{name}={version}" for name, version in origin.versions)):
+        name, equals, version = written.partition("=")
+        if not _NAME.fullmatch(name) or (equals and not _VERSION.fullmatch(version)):
+            raise BuildError(f"{written!r} is not the name of a Debian package")
 
-    kind, _, suite = spec.base.partition(":")
-    if kind != "debian" or not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*", suite):
-        raise BuildError(f"cannot build {spec.base!r}: the base of an image is debian:SUITE")
-    for name in spec.packages:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.+-]*(:[a-z0-9]+)?", name):  # apt would read more into other names
-            raise BuildError(f"{name!r} is not the name of a Debian package")
 
-    async def make(work: Path) -> Mapping[str, Any]:
-        mode = await mmdebstrap.choose_mode()
-        tar = work / ".root.tar"
-        packages = sorted({*ALWAYS, *spec.packages})
-        await mmdebstrap.make_tar(tar, suite, packages, variant="essential", mode=mode, report=report)
-        report("making the disk")
-        await disk.make_disk(tar, work / DISK, mode=mode)
-        return {"base": spec.base, "packages": list(spec.packages)}
+def installed_versions(status: str) -> Versions:
+    """Packages that are installed and whole, with their versions, by the text of dpkg's status file."""
+    found = {}
+    for stanza in status.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
+        if fields.get("Status", "").endswith(" ok installed"):
+            found[fields["Package"]] = fields["Version"]
+    return tuple(sorted(found.items()))
 
-    directory, _ = await cache.build(layout.images, spec.digest, make, report=report, remove=mmdebstrap.remove_tree)
-    return directory / DISK
+
+def not_as_locked(distribution: Distribution, suite: str, differences: Iterable[str]) -> BuildError:
+    """The error that lists what is not as sandbox.lock has it."""
+    found = list(differences)
+    lines = found[:SHOWN] + ([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])
+    override = ARCHIVES[distribution].override
+    again = "sbx template lock --update NAME"
+    return BuildError(
+        f"{distribution}:{suite} cannot be built as it was locked: {'; '.join(lines)}",
+        hint=f"lock it again (`{again}`), or set {override} to a mirror that still has these",
+    )

@@ -11,16 +11,18 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Literal
 
 import anyio
 
 from sandboxfile.errors import BuildError, SandboxfileError
+from sandboxfile.host.capacity import available_memory
 from sandboxfile.host.process import run
-from sandboxfile.images.sources import STANDARD_KEYRING, host_sources
+from sandboxfile.images.sources import ARCHIVES, Distribution, Sources, host_sources
 
 Mode = Literal["root", "unshare", "fakechroot"]
 NAMESPACE = ("unshare", "--map-auto", "--map-root-user", "--")
@@ -28,12 +30,20 @@ SUBORDINATE = "as root: usermod --add-subuids 100000-165535 --add-subgids 100000
 REMOVE_TRIES = 5
 UNREACHABLE = re.compile("Could not resolve|Could not connect|Connection (failed|timed out)|Temporary failure")
 FULL = re.compile("No space left on device|Disk quota exceeded|not enough free space|Could not allocate block")
+LEAST_MEMORY = 4 << 30  # bytes; with less to spare nothing is unpacked in memory
+_IN_MEMORY = 'mount -t tmpfs -o "size=$2,mode=755" sandboxfile "$1"; shift 2; exec "$@"'
 SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
 
 
 def environment() -> dict[str, str]:
     """Our environment with the system's directories at the end of PATH, and messages we can read."""
     return {**os.environ, "PATH": f"{os.environ.get('PATH', os.defpath)}:{SYSTEM_DIRECTORIES}", "LC_ALL": "C.UTF-8"}
+
+
+def _environment(epoch: int) -> dict[str, str]:
+    """Without the caller's own SOURCE_DATE_EPOCH: what an image is made from is in its recipe."""
+    own = {name: value for name, value in environment().items() if name != "SOURCE_DATE_EPOCH"}
+    return {**own, "SOURCE_DATE_EPOCH": str(epoch)} if epoch else own
 
 
 async def choose_mode() -> Mode:
@@ -86,44 +96,74 @@ async def make_tar(
     variant: Literal["extract", "essential"],
     mode: Mode,
     report: Callable[[str], None],
+    distribution: Distribution = "debian",
+    hooks: Sequence[str] = (),
+    epoch: int = 0,
 ) -> None:
     """Download the packages with what they need from this host's mirrors, unpack (and configure) them, into a tar.
 
+    `hooks` are further arguments for mmdebstrap. `epoch`: seconds since 1970 that take the place of the time, or 0.
     Raises BuildError, which names the suite or package that the mirror does not have.
     """
-    sources = await host_sources(suite)
+    sources = await host_sources(suite, distribution)
     # Under fakechroot it would look for tar inside, where merely unpacked packages have none.
     way = "chrootless" if mode == "fakechroot" and variant == "extract" else mode
     arguments = ["mmdebstrap", f"--mode={way}", f"--variant={variant}", "--format=tar"]
     arguments += [f"--aptopt={option}" for option in sources.options]
-    # apt inside looks for the keyring under the same name.
-    uploads = [path for path in sources.keyrings if path != STANDARD_KEYRING] if variant != "extract" else []
-    for path in uploads:
-        arguments += [f'--customize-hook=mkdir -p "$1{path.parent}"', f"--customize-hook=upload {path} {path}"]
+    if variant != "extract":
+        arguments += _apt_inside(sources, ARCHIVES[distribution].keyring, target.parent)
+    arguments += hooks
     if packages:
         arguments.append(f"--include={','.join(packages)}")
     arguments += [suite, str(target), *sources.lines]
     progress = Progress(report)
-    try:
+    title = f"{ARCHIVES[distribution].title} {suite}"
+
+    apart = await isolation(mode)
+
+    async def attempt(memory: int) -> None:
         async with _scratch(target.parent) as scratch:
             await run(
-                [*await _isolation(mode), *arguments],
-                what=f"get packages of Debian {suite}",
+                [*apart, *in_memory(scratch, memory), *arguments],
+                what=f"get packages of {title}",
                 error=BuildError,
-                env={**environment(), "TMPDIR": str(scratch)},
+                env={**_environment(epoch), "TMPDIR": str(scratch)},
                 on_line=progress,
             )
+
+    memory = spare_memory() if apart else 0
+    try:
+        try:
+            await attempt(memory)
+        except BuildError as exc:
+            if not memory or not FULL.search(exc.output):
+                raise
+            await attempt(0)  # more than there is memory for
     except BuildError as exc:
         # To run again by hand: the build's own directory is gone then.
         again = ["/dev/null" if argument == str(target) else argument for argument in exc.command]
-        raise explain(BuildError(exc.message, hint=exc.hint, command=again, output=exc.output), suite) from exc
+        error = BuildError(exc.message, hint=exc.hint, command=again, output=exc.output)
+        raise explain(error, suite, distribution) from exc
 
 
-async def _isolation(mode: Mode) -> tuple[str, ...]:
-    """As root, mmdebstrap mounts /proc, /sys and /dev below its scratch tree: never in the mounts that we see.
+def _apt_inside(sources: Sources, standard: Path, work: Path) -> Iterator[str]:
+    """What the image's own apt is to be configured with. Writes two files into `work`, for mmdebstrap to read."""
+    for path in sources.keyrings:
+        if path != standard:  # apt inside looks for the keyring under the same name
+            yield f'--customize-hook=mkdir -p "$1"{quote(str(path.parent))}'
+            yield f"--customize-hook=upload {quote(str(path))} {quote(str(path))}"
+    places = ("/etc/apt/sources.list", "/etc/apt/apt.conf.d/99mmdebstrap")
+    for place, text in zip(places, sources.inside, strict=True):
+        source = work / f".{Path(place).name}"
+        source.write_text(text)
+        yield f"--customize-hook=upload {quote(str(source))} {place}"
 
-    Otherwise, were it killed, to remove the tree would be to remove the host's. Where such a namespace is forbidden
-    (a plain container), mounting is too, and mmdebstrap does without.
+
+async def isolation(mode: Mode) -> tuple[str, ...]:
+    """What goes before a command of root's so that it mounts for itself alone: never in the mounts that we see.
+
+    mmdebstrap mounts /proc, /sys and /dev below its scratch tree: were it killed, to remove the tree would be to remove
+    the host's. Where such a namespace is forbidden (a plain container), mounting is too, and mmdebstrap does without.
     """
     if mode != "root":
         return ()
@@ -133,6 +173,20 @@ async def _isolation(mode: Mode) -> tuple[str, ...]:
     except SandboxfileError:
         return ()
     return prefix
+
+
+def in_memory(place: Path, size: int) -> tuple[str, ...]:
+    """What goes before a command, in a mount namespace of its own, so that a directory is memory to it (0: it is not).
+
+    A root is tens of thousands of small files, written once and read once: on a disk that takes twenty times as long.
+    """
+    return ("sh", "-c", _IN_MEMORY, "sh", str(place), str(size)) if size else ()
+
+
+def spare_memory() -> int:
+    """Bytes of memory that a build may take for a moment: half of what is available, or 0 when that is little."""
+    half = available_memory() // 2
+    return half if half >= LEAST_MEMORY else 0
 
 
 @asynccontextmanager
@@ -158,6 +212,7 @@ class Progress:
 
     PHASES = (
         ("running apt-get update", "reading package lists"),
+        ("running --setup-hook", "reading package lists"),
         ("downloading packages", "downloading packages"),
         ("extracting archives", "unpacking packages"),
         ("installing essential", "configuring essential packages"),
@@ -176,25 +231,29 @@ class Progress:
                 self._report(words)
 
 
-def explain(error: BuildError, suite: str) -> BuildError:
+def explain(error: BuildError, suite: str, distribution: Distribution = "debian") -> BuildError:
     """The same failure with its cause as the message, where the output says it."""
     message, hint = error.message, error.hint
-    if missing := re.findall(r"Unable to locate package (\S+)", error.output):
-        message = f"Debian {suite} has no package {', '.join(dict.fromkeys(missing))}"
+    archive = ARCHIVES[distribution]
+    title = f"{archive.title} {suite}"
+    if missing := re.findall(r"^E: Unable to locate package (\S+)", error.output, re.MULTILINE):
+        message = f"{title} has no package {', '.join(dict.fromkeys(missing))}"
         hint = "look for the right name with `apt-cache search`, or on your mirror"
     elif candidates := re.findall(r"Package '?([^' ]+)'? has no installation candidate", error.output):
-        message = f"Debian {suite} has no package {', '.join(dict.fromkeys(candidates))}"
+        message = f"{title} has no package {', '.join(dict.fromkeys(candidates))}"
         hint = "it may have another name in this suite"
     elif re.search(r"does not have a Release file|/Release\b.*404|404 +Not Found.*Release", error.output):
-        message = f"the mirror of this host has no Debian suite {suite}"
-        hint = "check the suite's name in `base: debian:SUITE`, or set SBX_DEBIAN_MIRROR to a mirror that has it"
+        message = f"the mirror of this host has no {archive.title} suite {suite}"
+        hint = (
+            f"check the suite's name in `base: {distribution}:SUITE`, or set {archive.override} to a mirror that has it"
+        )
     elif FULL.search(error.output):
-        message = f"cannot build an image of Debian {suite}: the disk is full"
+        message = f"cannot build an image of {title}: the disk is full"
         hint = f"make room in {tempfile.gettempdir()} (or set TMPDIR) and in the cache"
     elif "doesn't work under fakechroot" in error.output:
-        message = f"fakechroot cannot build Debian {suite} on this host, whose own libraries are older or newer"
+        message = f"fakechroot cannot build {title} on this host, whose own libraries are older or newer"
         hint = f"give this user subordinate ids; {SUBORDINATE}"
     elif UNREACHABLE.search(error.output):
-        message = "the Debian mirror of this host cannot be reached"
+        message = f"the {archive.title} mirror of this host cannot be reached"
         hint = "check that `apt-get update` works on this host"
     return BuildError(message, hint=hint, command=error.command, output=error.output)

@@ -2,7 +2,8 @@
 
     vmlinux      Debian's cloud kernel, uncompressed, for QEMU's PVH start
     initrd.cpio  static busybox, the modules that reach the disks, guest/rootfs/initramfs-init
-    tools.erofs  /run/sbx of the guest: busybox, OpenSSH, resize2fs, their libraries, the kernel's modules, our scripts
+    tools.erofs  /run/sbx of the guest: busybox, OpenSSH, resize2fs, find, tar, their libraries; the kernel's modules;
+                 our scripts
 
 Built from Debian packages that are only unpacked, never configured, so no root is needed and nothing of them runs
 (busybox excepted, which is asked for the list of its commands). The same packages give the same bytes.

@@ -19,8 +19,12 @@ class Packages:
 # bookworm's kernel (6.1): the next one (6.12) crashed in 5 of 74 boots under QEMU 7.2's emulation, this one in none.
 KERNEL = Packages("kernel", "bookworm", ("linux-image-cloud-amd64",))
 # trixie's OpenSSH (10): older ones give root sessions neither signals nor forwarded sockets.
-TOOLS = Packages("guest tools", "trixie", ("busybox-static", "e2fsprogs", "openssh-server"))
-PROGRAMS = ("usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/lib/openssh/sshd-auth", "usr/sbin/resize2fs")
+# GNU find and tar: what has changed in a root, with all attributes that files have.
+TOOLS = Packages("guest tools", "trixie", ("busybox-static", "e2fsprogs", "findutils", "openssh-server", "tar"))
+PROGRAMS = (
+    *("usr/sbin/sshd", "usr/lib/openssh/sshd-session", "usr/lib/openssh/sshd-auth", "usr/sbin/resize2fs"),
+    *("usr/bin/find", "usr/bin/tar"),
+)
 LIBRARIES = "lib/x86_64-linux-gnu"
 LOADER = "lib64/ld-linux-x86-64.so.2"
 # What is needed before the tools disk is reached, and what every guest uses: each later load costs a process.

@@ -37,7 +37,7 @@ def _tidy(value: Any) -> Any:
     kept = {
         key: {name: _tidy(item) for name, item in part.items()} if key in ("properties", "$defs") else _tidy(part)
         for key, part in value.items()
-        if key != "title" and not (key == "default" and part in ("", []))
+        if key != "title" and not (key == "default" and part in ("", [], None))
     }
     if "patternProperties" in kept and "additionalProperties" not in kept:
         kept["additionalProperties"] = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sandboxfile.model.policy import NO_POLICY, Policy
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 
 Mode = Literal["ro", "rw"]
@@ -43,24 +44,23 @@ class Resources:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageSpec:
-    """The inputs of a disk image. Equal inputs are the same image; `digest` names it in the cache.
+class Image:
+    """The disk image that a sandbox begins with, by the digest of its recipe. `title` tells people what is in it."""
 
-    `base` is `debian:SUITE`. `packages` are Debian package names, sorted, without repeats.
-    """
-
-    base: str
-    packages: tuple[str, ...] = ()
-    digest: str = ""
+    digest: str
+    title: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredSandbox:
-    """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory."""
+    """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory.
+
+    `docker`: its template asks for a private Docker daemon.
+    """
 
     id: SandboxId
     template: str
-    image: ImageSpec
+    image: Image
     user: str = "agent"
     workspaces: tuple[Workspace, ...] = ()
     policy: Policy = NO_POLICY
@@ -70,6 +70,7 @@ class DesiredSandbox:
     command: Command | None = None
     restart: Restart = "no"
     protect: bool = False
+    docker: bool = False
 
     @property
     def workdir(self) -> str:
@@ -81,8 +82,12 @@ class DesiredSandbox:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """Everything one project asks for. `source` is the absolute path of its file; sandboxes are sorted by name."""
+    """Everything one project asks for. `source` is the absolute path of its file.
+
+    Sandboxes and templates are sorted by name; `templates` are all of the file and the built-in ones in use.
+    """
 
     project: str
     source: str
     sandboxes: tuple[DesiredSandbox, ...] = ()
+    templates: tuple[DesiredTemplate, ...] = ()

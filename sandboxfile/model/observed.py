@@ -1,6 +1,7 @@
 """What is there: a snapshot made by `observe`, which chooses nothing. Read by `planning`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sandboxfile.model.desired import DesiredSandbox, Workspace
@@ -50,13 +51,15 @@ class Machine:
 class Applied:
     """What the record on disk says. `spec` is what was last applied; `setup_done` counts finished setup commands.
 
-    `created_at` is RFC 3339, UTC; `source` the absolute path of the file it came from.
+    `created_at` is RFC 3339, UTC; `source` the absolute path of the file it came from; `content` the digest of what
+    was in the image that its disk was made from.
     """
 
     spec: DesiredSandbox
     source: str
     created_at: str
     setup_done: int
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +84,12 @@ class ObservedSandbox:
 class ObservedState:
     """All that bears on one project: its sandboxes sorted by name, and what is in the cache.
 
-    `images` are digests that are built and whole. `platform_ready`: kernel and guest tools are in the cache.
-    `missing_sources`: files named by a record that are no longer there.
+    `images` are those that are built and whole: the content's digest by the recipe's. `platform_ready`: kernel and
+    guest tools are in the cache. `missing_sources`: files named by a record that are no longer there.
     """
 
     project: str
     sandboxes: tuple[ObservedSandbox, ...] = ()
-    images: frozenset[str] = frozenset()
+    images: Mapping[str, str] = field(default_factory=dict)
     platform_ready: bool = False
     missing_sources: frozenset[str] = frozenset()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandboxfile.diagnostics import Diagnostics
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.desired import DesiredSandbox, Workspace
 from sandboxfile.model.policy import Policy
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 
 Effect = Literal["live", "restart", "replace"]
@@ -55,7 +56,9 @@ class PreparePlatform:
 
 @dataclass(frozen=True, slots=True)
 class BuildImage:
-    image: ImageSpec
+    """Build a template's image into the cache."""
+
+    template: DesiredTemplate
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from sandboxfile.model.references import DEBIAN_SUITES, UBUNTU_SUITES
 from sandboxfile.model.spec_policies import (
     EXTENDS_LIMIT,
     AnyPolicy,
@@ -21,6 +22,7 @@ from sandboxfile.model.spec_policies import (
     RuleSpec,
     TestsSpec,
 )
+from sandboxfile.model.spec_templates import Build, Packages, PlacedFileSpec, RunSpec, Template
 from sandboxfile.model.strict import Path, Strict, WholeFile
 from sandboxfile.model.values import (
     FORMS,
@@ -28,14 +30,12 @@ from sandboxfile.model.values import (
     LIST,
     MAP,
     TEXT,
-    AptPackage,
     Command,
     DiskSize,
     Env,
     Memory,
     Name,
     Processors,
-    User,
     problem,
     without_control,
 )
@@ -44,12 +44,16 @@ __all__ = [
     "DEBIAN_SUITES",
     "EXTENDS_LIMIT",
     "MODES",
+    "UBUNTU_SUITES",
+    "Build",
     "Packages",
     "Path",
+    "PlacedFileSpec",
     "PolicyFile",
     "PolicySpec",
     "Resources",
     "RuleSpec",
+    "RunSpec",
     "Sandbox",
     "SandboxFile",
     "Strict",
@@ -60,7 +64,6 @@ __all__ = [
     "written_policies",
 ]
 
-DEBIAN_SUITES = ("bookworm", "trixie")
 MODES = ("ro", "rw")
 
 
@@ -140,35 +143,6 @@ class Resources(Strict):
     )
 
 
-class Packages(Strict):
-    """Packages installed into a template, by package manager."""
-
-    apt: tuple[AptPackage, ...] = Field(default=(), description="Debian packages.")
-
-
-def _base(text: str) -> str:
-    kind, colon, rest = text.partition(":")
-    if not colon:
-        return text  # another template: a reference, checked with the others
-    if kind != "debian":
-        raise problem("Unsupported base", f"`{text}` cannot be a base.", "write debian:SUITE or the name of a template")
-    if rest not in DEBIAN_SUITES:
-        detail = f"`{rest}` is not a Debian suite that this version knows."
-        raise problem("Unsupported base", detail, f"the suites are {', '.join(DEBIAN_SUITES)}")
-    return text
-
-
-class Template(Strict):
-    """What a sandbox's disk is made from."""
-
-    base: Annotated[str, AfterValidator(_base)] = Field(
-        default="shell", description="`debian:SUITE`, or another template to build upon; default: the built-in `shell`."
-    )
-    packages: Packages = Field(default_factory=Packages, description="Packages to install, besides the base's.")
-    env: Env = Field(default_factory=dict, description="Environment variables of every sandbox made from it.")
-    user: User = Field(default="agent", description="Who runs commands inside; default `agent`, who may use sudo.")
-
-
 EnvFile = Annotated[str, AfterValidator(_source)]
 if TYPE_CHECKING:
     EnvFiles = tuple[str, ...]
@@ -236,7 +210,10 @@ def written_policies(file: SandboxFile | PolicyFile) -> Iterator[tuple[Path, Pol
 
 
 def used_policies(file: SandboxFile) -> Iterator[tuple[Path, str | PolicySpec]]:
-    """What the defaults and the sandboxes give as their policy, and where."""
-    for path, sandbox in ((("defaults",), file.defaults), *((("sandboxes", n), s) for n, s in file.sandboxes.items())):
-        if "policy" in sandbox.model_fields_set:
-            yield (*path, "policy"), sandbox.policy
+    """What the defaults, the sandboxes and the templates give as their policy, and where."""
+    holders: list[tuple[Path, Sandbox | Template]] = [(("defaults",), file.defaults)]
+    holders += ((("sandboxes", name), sandbox) for name, sandbox in file.sandboxes.items())
+    holders += ((("templates", name), template) for name, template in file.templates.items())
+    for path, holder in holders:
+        if "policy" in holder.model_fields_set:
+            yield (*path, "policy"), holder.policy

@@ -19,9 +19,6 @@ SIZE_PATTERN = r"[0-9]+(\.[0-9]+)? ?([kKmMgGtTpP]?[iI]?[bB]?)"
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kmgtp]?)i?b?\Z", re.IGNORECASE | re.ASCII)
 VARIABLE_PATTERN = r"[A-Za-z_][A-Za-z0-9_]*"
 _VARIABLE = re.compile(rf"{VARIABLE_PATTERN}\Z")
-# Debian policy 5.6.7; a trailing `-` would ask apt to remove the package.
-PACKAGE_PATTERN = r"[a-z0-9][a-z0-9+.-]*[a-z0-9+.]"
-_PACKAGE = re.compile(rf"{PACKAGE_PATTERN}\Z")
 USER_PATTERN = r"[a-z_][a-z0-9_-]{0,31}"
 _USER = re.compile(rf"{USER_PATTERN}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -140,16 +137,6 @@ User = Annotated[
     _matching(_USER, "Invalid user name", "a user", "lower-case letters, digits, `-` and `_`, at most 32"),
     WithJsonSchema({"type": "string", "pattern": f"^{USER_PATTERN}$"}),
 ]
-AptPackage = Annotated[
-    str,
-    _matching(
-        _PACKAGE,
-        "Invalid package name",
-        "a Debian package",
-        "lower-case letters, digits, `+`, `-` and `.`, at least two",
-    ),
-    WithJsonSchema({"type": "string", "pattern": f"^{PACKAGE_PATTERN}$"}),
-]
 
 
 # --- forms: one field, several shapes ----------------------------------------------------------------------------
@@ -173,7 +160,8 @@ def _not_empty(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-def _shell(text: str) -> tuple[str, ...]:
+def shell(text: str) -> tuple[str, ...]:
+    """The argument list of a command that is written as a string."""
     if not text.strip():
         raise problem("Empty command", "A command needs at least a program.", "remove the field to have no command")
     return ("/bin/sh", "-c", text)
@@ -185,7 +173,7 @@ if TYPE_CHECKING:
     Command = tuple[str, ...]
 else:
     Command = Annotated[
-        Annotated[Word, AfterValidator(_shell), TEXT] | Annotated[tuple[Word, ...], AfterValidator(_not_empty), LIST],
+        Annotated[Word, AfterValidator(shell), TEXT] | Annotated[tuple[Word, ...], AfterValidator(_not_empty), LIST],
         FORMS,
     ]
 

@@ -3,6 +3,7 @@
 changes.py   which fields of one sandbox differ, and what each costs: live, restart or replace
 sandbox.py   the changes and steps of one sandbox
 project.py   `plan`: all sandboxes of a project, the images they need, orphans, refusals
+fit.py       whether this host can do it: memory, room, programs (tools.py)
 verbs.py     start, stop, restart, remove, another policy: planned from what is there alone
 render.py    a plan as text and as JSON
 """

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sandboxfile.errors import PolicyError
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Workspace
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
@@ -14,12 +14,18 @@ from sandboxfile.policy.explain import reach, reach_changes
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
-def field_changes(spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> tuple[FieldChange, ...]:
-    """Every difference, in the order of the language's fields. `machine` counts where it can differ from the record."""
+def field_changes(
+    spec: DesiredSandbox, applied: Applied, machine: Machine | None, content: str = ""
+) -> tuple[FieldChange, ...]:
+    """Every difference, in the order of the language's fields. `machine` counts where it can differ from the record.
+
+    `content`: the digest of what is in the image that is wanted, as far as that is known.
+    """
     old = applied.spec
     return tuple(
         [
-            *_image(spec, old),
+            *_image(spec, old, content != "" and content == applied.content),
+            *_docker(spec, old),
             *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
             *_workspaces(spec.workspaces, attached(applied, machine)),
             *_order(spec.workspaces, old.workspaces),
@@ -73,22 +79,29 @@ def _simple(path: str, before: str | None, after: str | None, effect: Effect, re
         yield FieldChange(path, before, after, effect, reason)
 
 
-def _image(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[FieldChange]:
+def _image(spec: DesiredSandbox, old: DesiredSandbox, same_content: bool) -> Iterator[FieldChange]:
     if spec.image.digest != old.image.digest:
-        reason = "the disk was made from another image"
-        yield FieldChange("template", _image_text(old), _image_text(spec), "replace", reason)
+        before, after = _image_text(old), _image_text(spec)
+        if same_content:
+            yield FieldChange("template", before, after, "live", "it is made otherwise, and has the same content")
+        else:
+            yield FieldChange("template", before, after, "replace", "the disk was made from another image")
     elif spec.template != old.template:
         yield FieldChange("template", old.template, spec.template, "live", "the image is the same")
+
+
+def _docker(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[FieldChange]:
+    before, after = str(old.docker).lower(), str(spec.docker).lower()
+    yield from _simple("docker", before, after, "restart", "its daemon comes and goes with the machine")
 
 
 def _image_text(spec: DesiredSandbox) -> str:
     return f"{spec.template} ({image_text(spec.image)})"
 
 
-def image_text(image: ImageSpec) -> str:
+def image_text(image: Image) -> str:
     """What an image is made of, with its short digest."""
-    packages = f" + {' '.join(image.packages)}" if image.packages else ""
-    return f"{image.base}{packages}, {short(image.digest)}"
+    return f"{image.title}, {short(image.digest)}"
 
 
 def _workspaces(wanted: tuple[Workspace, ...], there: tuple[Workspace, ...]) -> Iterator[FieldChange]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from sandboxfile.diagnostics import Diagnostic, error, in_order
-from sandboxfile.model.desired import DesiredState, ImageSpec
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.observed import ObservedSandbox, ObservedState
 from sandboxfile.model.plan import (
     BuildImage,
@@ -15,8 +15,9 @@ from sandboxfile.model.plan import (
     StartSandbox,
     Step,
 )
+from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.changes import image_text
+from sandboxfile.planning.changes import image_text, reach_of
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, converge, guard, image_key, take_down
 from sandboxfile.planning.snapshot import observation_fingerprint
 
@@ -35,11 +36,16 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
         parts += [removal(s, options.allow_destroy, "the project is taken down", s.id in kept) for s in gone]
         orphans = []
     else:
-        parts += [converge(s, desired.source, found.get(s.id), options.allow_destroy) for s in chosen]
+        contents = _contents(desired, observed)
+        refusals += _missing_bases(desired, chosen)
+        parts += [
+            converge(s, desired.source, found.get(s.id), options.allow_destroy, contents.get(s.image.digest, ""))
+            for s in chosen
+        ]
         if options.remove_orphans:
             parts += [removal(found[id], options.allow_destroy, "it is no longer in the file") for id in orphans]
             orphans = []
-    return assemble(observed, parts, orphans, refusals)
+    return assemble(observed, parts, orphans, refusals, desired.templates)
 
 
 def removal(found: ObservedSandbox, allow_destroy: bool, cause: str, protected: bool = False) -> Part:
@@ -56,12 +62,13 @@ def assemble(
     parts: Iterable[Part],
     orphans: Iterable[SandboxId] = (),
     refusals: Iterable[Diagnostic] = (),
+    templates: Iterable[DesiredTemplate] = (),
 ) -> Plan:
     """One plan of many parts, with the shared steps that they need before their own."""
     parts = list(parts)
-    diagnostics = in_order([*refusals, *(refusal for part in parts for refusal in part.refusals)])
     steps = [step for part in parts for step in part.steps]
-    shared_changes, shared_steps = _shared(observed, steps)
+    shared_changes, shared_steps, more = _shared(observed, steps, templates)
+    diagnostics = in_order([*refusals, *(refusal for part in parts for refusal in part.refusals), *more])
     changes = [*shared_changes, *(change for part in parts for change in part.changes)]
     known = {step.key for step in (*shared_steps, *steps)}
     linked = [Step(s.key, s.operation, s.reason, tuple(key for key in s.needs if key in known)) for s in steps]
@@ -75,23 +82,62 @@ def assemble(
     )
 
 
-def _shared(observed: ObservedState, steps: list[Step]) -> tuple[list[Change], list[Step]]:
+def _shared(
+    observed: ObservedState, steps: list[Step], templates: Iterable[DesiredTemplate]
+) -> tuple[list[Change], list[Step], list[Diagnostic]]:
     """The platform and the images, each built once, where they are missing."""
-    changes, shared = [], []
+    changes, shared, refusals = [], [], []
     if not observed.platform_ready and any(isinstance(step.operation, StartSandbox) for step in steps):
         changes.append(Change("platform", "build", "the kernel and the guest tools are not in the cache"))
         shared.append(Step(PLATFORM_KEY, PreparePlatform(), "every machine boots from it"))
-    images: dict[str, tuple[str, ImageSpec]] = {}
+    images: dict[str, DesiredSandbox] = {}
     for step in steps:
         if isinstance(step.operation, CreateSandbox):
-            spec = step.operation.spec
-            images.setdefault(spec.image.digest, (spec.template, spec.image))
-    for digest, (template, image) in sorted(images.items()):
-        if digest not in observed.images:
-            cause = f"its image is not in the cache: {image_text(image)}"
-            changes.append(Change(f"template {template}", "build", cause))
-            shared.append(Step(image_key(digest), BuildImage(image), f"template {template}: {image_text(image)}"))
-    return changes, shared
+            images.setdefault(step.operation.spec.image.digest, step.operation.spec)
+    known = {template.recipe.digest: template for template in templates}
+    for digest, spec in sorted(images.items()):
+        if digest in observed.images:
+            continue
+        if digest not in known:
+            refusals.append(error("Unknown image", f"nothing says how the image of {spec.id} is made"))
+            continue
+        text = image_text(spec.image)
+        cause = f"its image is not in the cache: {text}"
+        changes.append(Change(f"template {spec.template}", "build", cause, reach=_reach(known[digest])))
+        shared.append(Step(image_key(digest), BuildImage(known[digest]), f"template {spec.template}: {text}"))
+    return changes, shared, refusals
+
+
+def _reach(template: DesiredTemplate) -> tuple[str, ...]:
+    """What its build can reach: that of a Dockerfile whatever its builder can, steps in a machine what they may."""
+    found: list[str] = []
+    if template.recipe.origin.kind == "dockerfile":
+        found.append("its Dockerfile is built by this host's own builder, behind no policy of sbx")
+    if any(step.kind != "files" for step in template.recipe.steps):
+        found += (f"its build {sentence}" for sentence in reach_of(template.policy))
+    return tuple(found)
+
+
+def _contents(desired: DesiredState, observed: ObservedState) -> dict[str, str]:
+    """What is in images, by the recipe's digest: those that are built, and those that the lock tells of."""
+    told = {template.recipe.digest: template.content for template in desired.templates if template.content}
+    return {**told, **observed.images}
+
+
+def _missing_bases(desired: DesiredState, chosen: Iterable[DesiredSandbox]) -> list[Diagnostic]:
+    """Local images and saved templates that are not there: nobody can tell whether a sandbox was made from them."""
+    templates = {template.name: template for template in desired.templates}
+    used = {spec.template: templates[spec.template].recipe.origin for spec in chosen if spec.template in templates}
+    return [_missing_base(name, used[name]) for name in sorted(used) if used[name].missing]
+
+
+def _missing_base(template: str, origin: Origin) -> Diagnostic:
+    if origin.kind == "saved":
+        detail = f"the template {template!r} stands on `saved:{origin.reference}`, and nothing is saved under that tag"
+        return error("Base not found", detail, hint=f"save a sandbox: sbx save NAME {origin.reference}")
+    detail = f"the template {template!r} stands on `docker:{origin.reference}`, which this host does not have"
+    hint = "build or pull it; `podman image ls` and `docker image ls` show what there is"
+    return error("Base not found", detail, hint=hint)
 
 
 def _orphans(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> list[SandboxId]:

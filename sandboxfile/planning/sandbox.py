@@ -57,8 +57,10 @@ class Part:
         self.steps.append(Step(key, operation, reason, (*before, *also)))
 
 
-def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, allow_destroy: bool) -> Part:
-    """Make one sandbox as the file wants it."""
+def converge(
+    spec: DesiredSandbox, source: str, found: ObservedSandbox | None, allow_destroy: bool, content: str = ""
+) -> Part:
+    """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known."""
     part = Part(spec.id)
     if found is None:
         part.say("create", "it is in the file and does not exist", reach=reach_of(spec.policy))
@@ -67,7 +69,7 @@ def converge(spec: DesiredSandbox, source: str, found: ObservedSandbox | None, a
     if found.applied is None:
         part.refusals.append(_unreadable(found))
         return part
-    fields = field_changes(spec, found.applied, found.machine)
+    fields = field_changes(spec, found.applied, found.machine, content)
     if cause := _replace_cause(found, fields):
         part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
         if guard(part, found, spec.protect, allow_destroy, "replacing"):

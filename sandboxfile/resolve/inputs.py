@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandboxfile.diagnostics import Diagnostics
-from sandboxfile.model.spec import PolicyFile, SandboxFile, written_policies
+from sandboxfile.diagnostics import Diagnostics, Span
+from sandboxfile.model.builtin import BUILTIN_TEMPLATES
+from sandboxfile.model.spec import PolicyFile, SandboxFile, Template, written_policies
+from sandboxfile.resolve.chains import chain_of, managers_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,42 @@ class PresetFacts:
     settings: tuple[tuple[str, str], ...] = ()
 
 
+SourceKind = Literal["file", "tar", "context", "local", "saved"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something of this host that an image is made from.
+
+    `name`: an absolute path (file, tar, build context), the name of a local image, the tag of a saved template.
+    `dockerfile` is relative to the build context.
+    """
+
+    kind: SourceKind
+    name: str
+    dockerfile: str = ""
+
+    @property
+    def is_path(self) -> bool:
+        return self.kind in ("file", "tar", "context")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFact:
+    """The digest (`sha256:...`) of what a source holds; without one, `problem` says in a clause why there is none."""
+
+    digest: str = ""
+    problem: str = ""
+    hint: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ResolveInputs:
     """The file's path, this user's directories, facts about all `paths_needed`, and the environment of sbx.
 
-    `paths` also has facts about `file`, `home` and each of `private` (state, cache and runtime directory). `presets`
-    has facts about all `presets_needed`. `today` is the date in UTC, 2026-11-21.
+    `paths` also has facts about `file`, `lock` (where the lock is, or would be), `home` and each of `private` (state,
+    cache and runtime directory). `presets` has facts about all `presets_needed`, `sources` about all `sources_needed`.
+    `today` is the date in UTC, 2026-11-21.
     """
 
     file: str
@@ -80,6 +112,8 @@ class ResolveInputs:
     policies: PolicyFiles = field(default_factory=PolicyFiles)
     presets: Mapping[str, PresetFacts] = field(default_factory=dict)
     today: str = ""
+    sources: Mapping[Source, SourceFact] = field(default_factory=dict)
+    lock: str = ""
 
     @property
     def base(self) -> str:
@@ -99,11 +133,17 @@ def absolute(written: str, base: str, home: str) -> str:
     return path[1:] if path.startswith("//") else path
 
 
+def written_place(span: Span | None) -> str:
+    """`sandbox.yaml:12:9`: the project's file may have been named by any path."""
+    return "" if span is None else f"{posixpath.basename(span.file)}:{span.line}:{span.column}"
+
+
 def paths_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
-    """Every path that the file names: workspaces and env_files."""
+    """Every path that the file names: workspaces, env_files, and what templates are made from."""
     sandboxes = (file.defaults, *file.sandboxes.values())
     workspaces = {absolute(item.source, base, home) for sandbox in sandboxes for item in sandbox.workspaces}
-    return frozenset(workspaces | env_files_needed(file, base, home))
+    sources = {source.name for source in sources_needed(file, base, home) if source.is_path}
+    return frozenset(workspaces | sources | env_files_needed(file, base, home))
 
 
 def env_files_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
@@ -112,8 +152,37 @@ def env_files_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
     return frozenset(absolute(path, base, home) for sandbox in sandboxes for path in sandbox.env_file)
 
 
+def sources_needed(file: SandboxFile, base: str, home: str) -> frozenset[Source]:
+    """Everything of this host that the templates of the file are made from."""
+    found: set[Source] = set()
+    for template in file.templates.values():
+        origin = origin_source(template, base, home)
+        found.update([origin] if origin else [])
+        found.update(Source("file", absolute(placed.source, base, home)) for placed in template.files)
+    return frozenset(found)
+
+
+def origin_source(template: Template, base: str, home: str) -> Source | None:
+    """What of this host a template stands on; None when that is something else."""
+    if template.build is not None:
+        return Source("context", absolute(template.build.context, base, home), template.build.dockerfile)
+    kind, _, rest = template.base.partition(":")
+    if kind == "tar":
+        return Source("tar", absolute(rest, base, home))
+    if kind == "docker":
+        return Source("local", rest)
+    return Source("saved", rest) if kind == "saved" else None
+
+
 def presets_needed(file: SandboxFile, policies: PolicyFiles) -> frozenset[str]:
-    """Every preset that some policy names."""
+    """Every preset that some policy names, and those of the package managers that templates use."""
     files = (file, policies.user, policies.machine)
     written = (policy for each in files if each is not None for _, policy in written_policies(each))
-    return frozenset(rule.preset for policy in written for rule in policy.allow if rule.preset)
+    named = {rule.preset for policy in written for rule in policy.allow if rule.preset}
+    chains = (chain_of(file, name) for name in (*file.templates, *_builtins_used(file)))
+    return frozenset(named.union(*(managers_of(chain) for chain in chains if chain is not None)))
+
+
+def _builtins_used(file: SandboxFile) -> frozenset[str]:
+    sandboxes = (file.defaults, *file.sandboxes.values())
+    return frozenset(sandbox.template for sandbox in sandboxes if sandbox.template in BUILTIN_TEMPLATES)

@@ -1,20 +1,21 @@
 """`resolve`: a file and facts about the host to the state that is wanted. All defaults are applied here."""
 
 import posixpath
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
 from sandboxfile.model.builtin import DEFAULT_TEMPLATE
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Resources
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Resources
 from sandboxfile.model.spec import Path, Sandbox, SandboxFile
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import MIB
 from sandboxfile.names import SandboxId, name_from
 from sandboxfile.resolve import workspaces
 from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
-from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed
+from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed, sources_needed
 from sandboxfile.resolve.policies import resolve_policies
-from sandboxfile.resolve.templates import resolve_template
+from sandboxfile.resolve.templates import ResolvedTemplate, resolve_template, title_of
 from sandboxfile.resolve.workspaces import LoadedFile, Placed
 
 EnvFiles = Mapping[str, Mapping[str, str | None]]
@@ -27,23 +28,54 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     """
     env_files, found = read_env_files(file, inputs)
     problems: list[Diagnostic] = list(found)
-    loaded = [LoadedFile(path, inputs.paths[path]) for path in (inputs.file, *sorted(_env_file_paths(file, inputs)))]
+    files = [inputs.file, *filter(None, [inputs.lock]), *sorted(_env_file_paths(file, inputs))]
+    loaded = [LoadedFile(path, inputs.paths[path]) for path in files]
     placed = _place_all(file, inputs, loaded, problems)
-    policies, found = resolve_policies(file, inputs)
+    templates = _templates(file, inputs, problems)
+    recipes = {name: template.recipe for name, template in templates.items()}
+    policies, found = resolve_policies(file, inputs, recipes)
     problems += found
     project = file.name or name_from(posixpath.basename(inputs.base))
-    sandboxes = [
-        _sandbox(SandboxId(project, name), file, placed[name], loaded, env_files, inputs, problems)
-        for name in sorted(file.sandboxes)
-    ]
-    whole = [replace(item, policy=policies[item.id.name]) for item in sandboxes if item and item.id.name in policies]
+    parts = _Parts(file, inputs, templates, env_files, loaded)
+    sandboxes = [_sandbox(SandboxId(project, name), parts, placed[name], problems) for name in sorted(file.sandboxes)]
+    held = policies.sandboxes
+    whole = [replace(item, policy=held[item.id.name]) for item in sandboxes if item and item.id.name in held]
     if not file.whole or has_errors(problems) or len(whole) < len(sandboxes):
         return None, in_order(problems)
-    return DesiredState(project, inputs.file, tuple(whole)), in_order(problems)
+    wanted = (
+        DesiredTemplate(name, template.recipe, policies.templates[name], written=template.written)
+        for name, template in templates.items()
+    )
+    return DesiredState(project, inputs.file, tuple(whole), tuple(wanted)), in_order(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the sandboxes of one file share."""
+
+    file: SandboxFile
+    inputs: ResolveInputs
+    templates: Mapping[str, ResolvedTemplate]
+    env_files: EnvFiles
+    loaded: Sequence[LoadedFile]
+
+
+def _templates(file: SandboxFile, inputs: ResolveInputs, problems: list[Diagnostic]) -> dict[str, ResolvedTemplate]:
+    """All of the file, and the built-in ones in use, by name."""
+    used = {_given("template", sandbox, file.defaults).template for sandbox in file.sandboxes.values()}
+    names = {*file.templates, *(name or DEFAULT_TEMPLATE for name in used)}
+    found = {name: resolve_template(file, name, inputs, problems) for name in sorted(names)}
+    return {name: template for name, template in found.items() if template is not None}
 
 
 def _env_file_paths(file: SandboxFile, inputs: ResolveInputs) -> frozenset[str]:
     return env_files_needed(file, inputs.base, inputs.home)
+
+
+def _template_sources(file: SandboxFile, inputs: ResolveInputs) -> Iterator[LoadedFile]:
+    """What of this host images are made from: through no link that a sandbox can turn."""
+    names = {item.name for item in sources_needed(file, inputs.base, inputs.home) if item.is_path}
+    yield from (LoadedFile(name, inputs.paths[name]) for name in sorted(names))
 
 
 def _place_all(
@@ -57,7 +89,7 @@ def _place_all(
         problems += clashes
     everything = list(dict.fromkeys([*beneath, *(item for items in result.values() for item in items)]))
     problems += workspaces.check(everything, inputs)
-    problems += workspaces.check_links(everything, loaded)
+    problems += workspaces.check_links(everything, [*loaded, *_template_sources(file, inputs)])
     return result
 
 
@@ -70,17 +102,12 @@ def _placed(file: SandboxFile, path: Path, sandbox: Sandbox, inputs: ResolveInpu
 
 
 def _sandbox(
-    id: SandboxId,
-    file: SandboxFile,
-    placed: tuple[Placed, ...],
-    loaded: list[LoadedFile],
-    env_files: EnvFiles,
-    inputs: ResolveInputs,
-    problems: list[Diagnostic],
+    id: SandboxId, parts: _Parts, placed: tuple[Placed, ...], problems: list[Diagnostic]
 ) -> DesiredSandbox | None:
+    file, inputs, env_files = parts.file, parts.inputs, parts.env_files
     own, beneath = file.sandboxes[id.name], file.defaults
     name = _given("template", own, beneath).template or DEFAULT_TEMPLATE
-    template = resolve_template(file, name)
+    template = parts.templates.get(name)
     if template is None:
         return None
     layers = (template.env, *layers_of(beneath, env_files, inputs), *layers_of(own, env_files, inputs))
@@ -90,15 +117,16 @@ def _sandbox(
     return DesiredSandbox(
         id=id,
         template=name,
-        image=template.image,
+        image=Image(template.recipe.digest, title_of(template.recipe, inputs.base)),
         user=template.user,
-        workspaces=tuple(workspaces.finish(item, loaded) for item in placed),
+        workspaces=tuple(workspaces.finish(item, parts.loaded) for item in placed),
         env=env,
         resources=_resources(own, beneath),
         setup=tuple(Command(argv) for argv in _joined(beneath.setup, own.setup)),
         command=Command(command) if command else None,
         restart=_given("restart", own, beneath).restart,
         protect=_given("protect", own, beneath).protect,
+        docker=template.docker,
     )
 
 

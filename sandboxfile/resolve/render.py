@@ -1,20 +1,25 @@
 """DesiredState back to a sandbox.yaml that says everything and loads to itself: what `sbx config` prints.
 
-Everything is absolute and in its long form; env_files are merged into `env`, defaults and chains of templates into
-what they come to. Presets are the rules that they make on this host, and what they set is in `env`. The user's and the
-machine's enforced policies are not in it: they hold by themselves, wherever they are.
+Everything is absolute and in its long form; env_files are merged into `env`, defaults into the sandboxes. Templates
+keep their bases, for their levels are built one upon the other. Presets are the rules that they make on this host, and
+what they set is in `env`, except in policies of templates, where that would become part of the image. The user's and
+the machine's enforced policies are not in it: they hold by themselves, wherever they are.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
-from sandboxfile.model.policy import NO_POLICY, Layer, Rule
+from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
+from sandboxfile.model.spec import Build
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import GIB, MIB
 from sandboxfile.names import is_name
+from sandboxfile.resolve.chains import MANAGERS
+from sandboxfile.resolve.presets import ORIGIN
 
 # Text that YAML takes for text without quotes, in every version of YAML.
 _BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+-]*\Z|[0-9]+[GM]iB\Z")
@@ -25,24 +30,70 @@ _NOT_TEXT = re.compile(
 
 def config(desired: DesiredState) -> dict[str, Any]:
     """The fully resolved file as plain data, for JSON or `to_yaml`."""
-    used = {sandbox.template: sandbox for sandbox in desired.sandboxes if sandbox.template not in BUILTIN_TEMPLATES}
     result: dict[str, Any] = {"name": desired.project}
-    if used:
-        result["templates"] = {name: _template(used[name]) for name in sorted(used)}
+    written = [template for template in desired.templates if template.written is not None]
+    if written:
+        result["templates"] = {template.name: _template(template) for template in written}
     if policies := dict(_named_policies(desired)):
         result["policies"] = {name: policies[name] for name in sorted(policies)}
-    result["sandboxes"] = {sandbox.id.name: _sandbox(sandbox) for sandbox in desired.sandboxes}
+    env = _variables(desired)
+    result["sandboxes"] = {item.id.name: _sandbox(item, env.get(item.template, ())) for item in desired.sandboxes}
     escaped: dict[str, Any] = _escaped(result)
     return escaped
 
 
-def _template(sandbox: DesiredSandbox) -> dict[str, Any]:
-    packages = {"packages": {"apt": list(sandbox.image.packages)}} if sandbox.image.packages else {}
-    return {"base": sandbox.image.base, **packages, "user": sandbox.user}
+def _template(template: DesiredTemplate) -> dict[str, Any]:
+    """One level of its chain: what it stands on is printed as well, or built in."""
+    written = template.written
+    assert written is not None
+    given = written.model_fields_set
+    fields: dict[str, Any] = {
+        "build": _build(written.build) if written.build else {},
+        "base": written.base if written.build is None else "",
+        "packages": {name: list(getattr(written.packages, name)) for name in MANAGERS},
+        "files": [{"source": file.source, "target": file.target, "mode": file.mode} for file in written.files],
+        "run": [{"command": list(item.command), "user": item.user} for item in written.run],
+        "env": dict(written.env),
+        "user": written.user if "user" in given else "",
+        "docker": written.docker or "",
+        "policy": _build_policy(template.policy) if "policy" in given else "",
+    }
+    fields["packages"] = {name: packages for name, packages in fields["packages"].items() if packages}
+    return {name: value for name, value in fields.items() if value not in ([], {}, "")}
 
 
-def _sandbox(sandbox: DesiredSandbox) -> dict[str, Any]:
+def _build(build: Build) -> dict[str, Any]:
+    fields = {
+        "context": build.context,
+        "dockerfile": build.dockerfile,
+        "args": dict(build.args),
+        "target": build.target,
+    }
+    return {name: value for name, value in fields.items() if value not in ({}, "")}
+
+
+def _build_policy(policy: Policy) -> str | dict[str, Any]:
+    """Presets stay presets where they set something: in `env` it would become part of the image."""
+    return _policy(policy.own, presets=True) if policy.settings else _own_policy(policy.own)
+
+
+def _variables(desired: DesiredState) -> dict[str, frozenset[str]]:
+    """The names of what templates set, by template. A sandbox that has none of them asks for that."""
+    written = {item.name: item.written for item in desired.templates if item.written is not None}
+    levels = {**BUILTIN_TEMPLATES, **written}
+
+    def names(template: str) -> frozenset[str]:
+        level = levels.get(template)
+        return frozenset() if level is None else frozenset(level.env) | names(level.base if not level.build else ":")
+
+    return {template: names(template) for template in levels}
+
+
+def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, Any]:
     resources = sandbox.resources
+    env: dict[str, str | None] = dict.fromkeys(sorted(inherited))
+    env.update(sandbox.policy.settings)
+    env.update(sandbox.env)
     fields: dict[str, Any] = {
         "template": sandbox.template,
         "workspaces": [
@@ -55,7 +106,7 @@ def _sandbox(sandbox: DesiredSandbox) -> dict[str, Any]:
             for w in sandbox.workspaces
         ],
         "policy": _own_policy(sandbox.policy.own),
-        "env": dict(sandbox.policy.settings) | dict(sandbox.env),
+        "env": {name: env[name] for name in sorted(env)},
         "resources": {"cpus": resources.cpus, "memory": _size(resources.memory), "disk": _size(resources.disk)},
         "setup": [list(command.argv) for command in sandbox.setup],
         "command": list(sandbox.command.argv) if sandbox.command else [],
@@ -68,6 +119,9 @@ def _sandbox(sandbox: DesiredSandbox) -> dict[str, Any]:
 def _named_policies(desired: DesiredState) -> Iterator[tuple[str, dict[str, Any]]]:
     """Policies of the file by name, enforced ones last: the same policy may also be some sandbox's own."""
     layers = [layer for sandbox in desired.sandboxes for layer in sandbox.policy.layers]
+    # Of a build whose policy sets something, its own layer is printed where it is used: see `_build_policy`.
+    for template in desired.templates:
+        layers += template.policy.layers[:-1] if template.policy.settings else template.policy.layers
     for layer in sorted(dict.fromkeys(layers), key=lambda layer: layer.enforced):
         if name := _name_in_file(layer):
             yield name, {**({"enforce": True} if layer.enforced else {}), **_policy(layer)}
@@ -82,16 +136,21 @@ def _own_policy(layer: Layer) -> str | dict[str, Any]:
     return "" if layer == NO_POLICY.own else _name_in_file(layer) or _policy(layer)
 
 
-def _policy(layer: Layer) -> dict[str, Any]:
+def _policy(layer: Layer, presets: bool = False) -> dict[str, Any]:
     lists = {"allow": layer.allow, "block": layer.block, "bypass": layer.bypass}
     return {
         "mode": layer.mode,
         **({"inspect": layer.inspect} if layer.inspect != "full" else {}),
-        **{name: [_rule(rule) for rule in rules] for name, rules in lists.items() if rules},
+        **{name: _rules(rules, presets) for name, rules in lists.items() if rules},
     }
 
 
-def _rule(rule: Rule) -> str | dict[str, Any]:
+def _rules(rules: tuple[Rule, ...], presets: bool) -> list[str | dict[str, Any]]:
+    found = [_rule(rule, presets and rule.origin.startswith(ORIGIN)) for rule in rules]
+    return [rule for index, rule in enumerate(found) if rule not in found[:index]]  # of a preset there are several
+
+
+def _rule(rule: Rule, preset: bool = False) -> str | dict[str, Any]:
     """The short form where that says everything."""
     fields: dict[str, Any] = {
         "protocol": "" if rule.protocol == "http" else rule.protocol,
@@ -102,6 +161,8 @@ def _rule(rule: Rule) -> str | dict[str, Any]:
         "owner": rule.owner,
     }
     given = {name: value for name, value in fields.items() if value}
+    if preset:
+        return {"preset": rule.origin.removeprefix(ORIGIN), **given}
     return {"cidr" if "/" in rule.pattern else "host": rule.pattern, **given} if given else rule.pattern
 
 

@@ -6,5 +6,5 @@ sandbox     the work: boot, main process, stop, status      conductor  runs what
 lifecycle   the pure state machine                           executing  a client's command and its streams
 workspaces  attach, detach, watch                            streams    the client's own descriptors
 egress      the registration with the gateway                link       one connection to it
-authority   the sandbox's own certificate authority
+authority   the sandbox's own certificate authority          docker     waits for its Docker daemon
 """

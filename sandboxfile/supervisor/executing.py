@@ -11,9 +11,11 @@ from sandboxfile.control.messages import Exec, Exited, Resize, Signal, Started
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError
 from sandboxfile.guest.commands import NO_DIRECTORY
+from sandboxfile.guest.config import PATH
 from sandboxfile.guest.network import environment_beneath
 from sandboxfile.guest.process import Process, Terminal
 from sandboxfile.host.tasks import beside, together
+from sandboxfile.images.config import ImageConfig
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.supervisor.streams import opened
 
@@ -22,18 +24,36 @@ if TYPE_CHECKING:  # it loads asyncssh, which can wait until the kernel boots
 
 _SIGNAL = re.compile(r"[A-Z][A-Z0-9]{1,9}\Z")
 _PIPE_BROKEN = 128 + signal.SIGPIPE
+_OF_A_LOGIN = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "HOSTNAME", "TERM")
+_PATH = re.compile(r"""[^"\\\x00-\x1f]{1,8192}\Z""")  # what sshd's configuration can quote
+Variables = tuple[tuple[str, str], ...]
 
 
-def environment(spec: DesiredSandbox, *more: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-    """The sandbox's variables, overridden by `more`, above those of its network."""
+def environment(spec: DesiredSandbox, *more: tuple[str, str], image: Variables = ()) -> Variables:
+    """The sandbox's variables, overridden by `more`, above those of its network, above those of its image."""
     own = {**dict(spec.env), **dict(more)}
-    return environment_beneath(own.items(), spec.policy.settings)
+    above = environment_beneath(own.items(), spec.policy.settings)
+    taken = {name.lower() for name, _ in above}
+    return (*((name, value) for name, value in image if name.lower() not in taken), *above)
 
 
-async def execute(conversation: Conversation, command: Exec, guest: "Guest", spec: DesiredSandbox) -> None:
+def image_environment(config: ImageConfig) -> Variables:
+    """The variables of an image that its sandboxes get: not those that say who and where somebody is, nor PATH."""
+    return tuple((name, value) for name, value in config.env if name not in _OF_A_LOGIN)
+
+
+def image_path(config: ImageConfig) -> str:
+    """The PATH of an image's processes; the usual one when it does not say, or says what no login can have."""
+    path = dict(config.env).get("PATH", "")
+    return path if _PATH.match(path) else PATH
+
+
+async def execute(
+    conversation: Conversation, command: Exec, guest: "Guest", spec: DesiredSandbox, image: Variables = ()
+) -> None:
     """Answer an `Exec`. The command ends with its client, except a detached one. Raises GuestError, CommandError."""
     user, cwd = command.user or spec.user, command.cwd or spec.workdir
-    env = environment(spec, *command.env)
+    env = environment(spec, *command.env, image=image)
     if not command.argv:
         raise ControlError("a command needs a program")
     if command.detach:

@@ -37,7 +37,7 @@ async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
         case WaitReady():
             await _wait_ready(sandbox, conversation)
         case Exec() as command:
-            await execute(conversation, command, await sandbox.guest(), sandbox.spec)
+            await execute(conversation, command, await sandbox.guest(), sandbox.spec, sandbox.image_env)
         case RunSetup(first):
             async with conversation.while_connected():
                 await _run_setup(sandbox, conversation, first)
@@ -107,6 +107,7 @@ async def _run_setup(sandbox: Sandbox, conversation: Conversation, first: int) -
                 index,
                 await sandbox.guest(),
                 sandbox.spec,
+                sandbox.image_env,
                 sandbox.main_log,
                 lambda line: conversation.send(Output(line)),
             )

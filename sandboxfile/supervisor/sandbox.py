@@ -6,7 +6,7 @@ the work. Whatever fails while it starts is told to whoever waits for it, and en
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,13 +25,16 @@ from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.images.platform import Platform, find_platform
+from sandboxfile.images.store import image_config
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Health, Machine
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.supervisor.conductor import Conductor
+from sandboxfile.supervisor.docker import wait_for_docker
 from sandboxfile.supervisor.egress import Egress
+from sandboxfile.supervisor.executing import image_environment, image_path
 from sandboxfile.supervisor.lifecycle import (
     GuestReady,
     Life,
@@ -77,8 +80,12 @@ class Sandbox:
         self.told = anyio.Event()
         self.setup_turn = anyio.Lock()
         self.stop_timeout = 10.0
+        image = image_config(self.paths.image)
+        self.image_env = image_environment(image)
+        self.on_paused: Callable[[], None] = lambda: None
         self.main_log = RotatingLog(self.paths.main_log)
         self._layout = layout
+        self._path = image_path(image)
         self._environ = environ
         self._console_log = RotatingLog(self.paths.console_log)
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -158,6 +165,8 @@ class Sandbox:
             case _:
                 return
         say("paused" if paused else "resumed")
+        if paused:
+            self.on_paused()
         self.conductor.tell(MachinePaused() if paused else MachineResumed())
         if self._guest is not None:
             self._guest.set_paused(paused)
@@ -204,6 +213,8 @@ class Sandbox:
             authority=self.egress.authority.certificate,
             authority_hash=self.egress.authority.subject_hash,
             settings=self.spec.policy.settings,
+            path=self._path,
+            docker=self.spec.docker,
         )
         with listen(self.paths.monitor) as monitor:
             self._machine = await start_machine(
@@ -233,9 +244,15 @@ class Sandbox:
                 self._report("mounting workspaces")
                 await self.workspaces.mount_all()
 
+        async def start_docker() -> None:
+            if self.spec.docker:
+                await guest.connect("root")
+                self._report("starting Docker")
+                await wait_for_docker(guest)
+
         try:
             with anyio.fail_after(_BOOT_TIMEOUT):
-                await together(lambda: guest.connect(self.spec.user), mount)
+                await together(lambda: guest.connect(self.spec.user), mount, start_docker)
         except TimeoutError as exc:
             raise GuestError(
                 f"the guest does not answer after {_BOOT_TIMEOUT:.0f} s",
@@ -259,7 +276,7 @@ class Sandbox:
         guest = await self.guest()
         self._main_scope = anyio.CancelScope()
         with self._main_scope:
-            self._main = await start_main(guest, self.spec)
+            self._main = await start_main(guest, self.spec, self.image_env)
             try:
                 return await follow_main(self._main, self.main_log)
             except GuestError:

@@ -13,7 +13,7 @@ from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.statedir import read_record, write_record
 from sandboxfile.host.tasks import together
 from sandboxfile.model.desired import DesiredSandbox
-from sandboxfile.supervisor.executing import environment
+from sandboxfile.supervisor.executing import Variables, environment
 from sandboxfile.supervisor.logs import RotatingLog
 
 if TYPE_CHECKING:  # it loads asyncssh, which can wait until the kernel boots
@@ -25,7 +25,9 @@ _KEPT = 20  # lines of a failed command's output that go into the error
 Report = Callable[[str], Awaitable[None]]
 
 
-async def run_setup_command(index: int, guest: "Guest", spec: DesiredSandbox, log: RotatingLog, report: Report) -> None:
+async def run_setup_command(
+    index: int, guest: "Guest", spec: DesiredSandbox, image: Variables, log: RotatingLog, report: Report
+) -> None:
     """Run one setup command as the sandbox's user in its directory. Raises CommandError, GuestError.
 
     Cancelled: the command is ended, so that the next try does not meet it.
@@ -38,7 +40,9 @@ async def run_setup_command(index: int, guest: "Guest", spec: DesiredSandbox, lo
         await log.write(text.encode() + b"\n")
         await report(text)
 
-    process = await guest.start(spec.setup[index].argv, user=spec.user, cwd=spec.workdir, env=environment(spec))
+    process = await guest.start(
+        spec.setup[index].argv, user=spec.user, cwd=spec.workdir, env=environment(spec, image=image)
+    )
     try:
         process.write_eof()
         await together(lambda: _lines(process.read_stdout, line), lambda: _lines(process.read_stderr, line))
@@ -67,10 +71,10 @@ async def record_setup_done(paths: SandboxPaths, count: int) -> None:
         await to_thread.run_sync(write)
 
 
-async def start_main(guest: "Guest", spec: DesiredSandbox) -> Process:
+async def start_main(guest: "Guest", spec: DesiredSandbox, image: Variables) -> Process:
     """Start the main process."""
     assert spec.command is not None
-    process = await guest.start(spec.command.argv, user=spec.user, cwd=spec.workdir, env=environment(spec))
+    process = await guest.start(spec.command.argv, user=spec.user, cwd=spec.workdir, env=environment(spec, image=image))
     process.write_eof()
     return process
 

@@ -6,20 +6,25 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from sandboxfile.apply import machines
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import ensure_directories, is_locked, write_record
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources
+from sandboxfile.images import cache, store
+from sandboxfile.images.composing import write_tree
+from sandboxfile.images.store import ImageInfo
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import SandboxId
 
 WEB = DesiredSandbox(
     SandboxId("shop", "web"),
     "shell",
-    ImageSpec("debian:trixie", (), "d" * 64),
+    Image("d" * 64),
     resources=Resources(1, 1 << 20, 1 << 20),
     setup=tuple(Command((word,)) for word in ("one", "two", "three")),
 )
@@ -43,6 +48,30 @@ class Home:
         """Kinds of what the supervisor was asked, in order."""
         path = self.paths.root / "asked"
         return [line.partition("(")[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def keep_image() -> Callable[..., ImageInfo]:
+    """`keep_image(layout, digest, disk=, **facts)` puts an image into the cache."""
+
+    def keep(layout: Layout, digest: str, *, disk: bytes = b"disk", **facts: Any) -> ImageInfo:
+        async def make(work: Path) -> dict[str, Any]:
+            (work / store.DISK).write_bytes(disk)
+            write_tree(work / store.TREE, facts.pop("tree", {}))
+            return {
+                "content": f"sha256:{digest}", "title": "", "config": {}, "layers": [], "builds": [], "sealed": 1.0,
+                "epoch": 0, "origin_digest": "", "versions": {}, "template": "dev",
+            } | facts  # fmt: skip
+
+        async def build() -> None:
+            await cache.build(layout.images, digest, make, report=lambda message: None)
+
+        anyio.run(build)
+        found = store.find_image(layout, digest)
+        assert found is not None
+        return found
+
+    return keep
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A sandbox's directory: whole or not at all, whatever happens when."""
 
-import errno
+import json
 import os
 
 import anyio
@@ -10,33 +10,23 @@ from sandboxfile.apply import storage
 from sandboxfile.errors import BuildError, BusyError, HostError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, is_locked, read_record, sandbox_directories, try_lock
-from sandboxfile.images import cache
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Resources
-from sandboxfile.names import SandboxId
+from sandboxfile.images.store import find_image
+from sandboxfile.model.desired import DesiredSandbox, Image, Resources
+from sandboxfile.names import BUILDS, SandboxId
 from sandboxfile.vm.disks import disk_size
 
 DIGEST = "d" * 64
-WEB = DesiredSandbox(
-    SandboxId("shop", "web"), "shell", ImageSpec("debian:trixie", (), DIGEST), resources=Resources(1, 1, 1 << 20)
-)
+WEB = DesiredSandbox(SandboxId("shop", "web"), "shell", Image(DIGEST), resources=Resources(1, 1, 1 << 20))
 SOURCE = "/p/sandbox.yaml"
 CONTENT = b"image" + bytes(100_000) + b"end"
 
 
 @pytest.fixture
-def layout(tmp_path):
+def layout(tmp_path, keep_image):
     """A state with one image in the cache."""
     layout = Layout(tmp_path / "state", tmp_path / "cache", tmp_path / "run")
     ensure_directories(layout)
-
-    async def make(work):
-        (work / "rootfs.ext4").write_bytes(CONTENT)
-        return {}
-
-    async def build():
-        await cache.build(layout.images, DIGEST, make, report=lambda message: None)
-
-    anyio.run(build)
+    keep_image(layout, DIGEST, disk=CONTENT)
     return layout
 
 
@@ -60,9 +50,19 @@ def test_a_new_sandbox_has_its_image_its_disk_and_its_record(layout):
     assert anyio.run(disk_size, paths.disk) == 1 << 20
     applied = read_record(paths)
     assert (applied.spec, applied.source, applied.setup_done) == (WEB, SOURCE, 0)
+    assert applied.content == f"sha256:{DIGEST}"
+    assert paths.tree.samefile(layout.images / DIGEST / "tree.gz")
+    assert json.loads(paths.image.read_bytes())["content"] == applied.content
     assert applied.created_at.endswith("+00:00")
     assert sandbox_directories(layout) == [("shop", "web")]
     assert left_over(layout) == []
+
+
+def test_an_image_is_of_use_when_a_sandbox_is_made_from_it(layout):
+    manifest = layout.images / DIGEST / "manifest.json"
+    os.utime(manifest, (1, 1))
+    create(layout)
+    assert find_image(layout, DIGEST).used > 1
 
 
 def test_creating_again_keeps_what_is_there(layout):
@@ -82,7 +82,7 @@ def test_another_sandbox_of_that_name_is_not_replaced(layout):
 
 def test_without_its_image_nothing_is_made(layout):
     with pytest.raises(BuildError, match="no longer in the cache"):
-        create(layout, DesiredSandbox(WEB.id, "other", ImageSpec("debian:trixie", (), "e" * 64)))
+        create(layout, DesiredSandbox(WEB.id, "other", Image("e" * 64)))
     assert sandbox_directories(layout) == []
 
 
@@ -191,40 +191,42 @@ def test_creating_and_deleting_at_the_same_time_in_one_project(layout):
     assert sandbox_directories(layout) == [("shop", spec.id.name) for spec in specs]
 
 
-def test_across_file_systems_the_image_is_copied_with_its_holes(tmp_path, monkeypatch):
-    def elsewhere(*_):
-        raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-    def no_sharing(*_):
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
-
-    monkeypatch.setattr(os, "link", elsewhere)
-    monkeypatch.setattr(storage.fcntl, "ioctl", no_sharing)
-    source, target = tmp_path / "source", tmp_path / "target"
-    with source.open("wb") as file:
-        file.truncate(64 << 20)
-        file.seek(10 << 20)
-        file.write(b"middle")
-    storage.link_or_copy(source, target)
-    with target.open("rb") as file:
-        assert os.fstat(file.fileno()).st_size == 64 << 20
-        file.seek(10 << 20)
-        assert file.read(8) == b"middle\0\0"
-    assert target.stat().st_blocks <= source.stat().st_blocks + 16
-    assert not target.samefile(source)
+@pytest.fixture
+def build_machine(layout):
+    """The directory of a build machine, and whatever may stand beside it."""
+    id = SandboxId(BUILDS, "0123")
+    paths = layout.sandbox(id)
+    paths.root.mkdir(parents=True)
+    (paths.root / "disk.qcow2").touch()
+    paths.control.touch()
+    return paths
 
 
-def test_a_copy_that_fails_leaves_no_file_and_says_why(tmp_path, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
+@pytest.mark.parametrize("hold", ["left behind", "none"])
+def test_the_machine_of_a_killed_builder_is_swept(layout, build_machine, hold):
+    if hold == "left behind":
+        layout.build_hold("0123").touch()
+    (build_machine.root.parent / ".new-0123").mkdir()
+    storage.sweep(layout, "shop")
+    assert not build_machine.root.parent.exists()
+    assert not build_machine.control.exists()
 
-    (tmp_path / "source").write_bytes(b"x")
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "x")))
-    monkeypatch.setattr(storage, "_copy_data", full)
-    monkeypatch.setattr(storage.fcntl, "ioctl", full)
-    with pytest.raises(HostError, match="No space left"):
-        storage.link_or_copy(tmp_path / "source", tmp_path / "target")
-    assert not (tmp_path / "target").exists()
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EACCES, "Permission denied")))
-    with pytest.raises(HostError, match="cannot link"):
-        storage.link_or_copy(tmp_path / "source", tmp_path / "target")
+
+def test_the_machine_of_a_living_builder_is_not_swept(layout, build_machine):
+    hold = try_lock(layout.build_hold("0123"))
+    storage.sweep(layout, "shop")
+    assert build_machine.root.exists()
+    os.close(hold)
+
+
+def test_a_build_machine_that_still_runs_is_left_to_the_next_sweep(layout, build_machine):
+    running = try_lock(build_machine.lock)
+    storage.sweep(layout, "shop")
+    assert build_machine.root.exists()
+    os.close(running)
+    storage.sweep(layout, "shop")
+    assert not build_machine.root.exists()
+
+
+def test_nobody_sees_build_machines(layout, build_machine):
+    assert sandbox_directories(layout) == []

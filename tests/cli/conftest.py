@@ -10,7 +10,7 @@ import pytest
 
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import write_record
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec
+from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import SandboxId
 
@@ -65,13 +65,13 @@ def layout(clean_home):
 def stopped(layout, project):
     """Make a sandbox that exists, stopped: record and disk. Gives its files."""
 
-    def make(name="web", policy=None, **fields):
+    def make(name="web", policy=None, image="d", **fields):
         id = SandboxId("shop", name)
         paths = layout.sandbox(id)
         paths.root.mkdir(parents=True, mode=0o700)
         if policy is not None:
             fields["policy"] = policy
-        spec = DesiredSandbox(id, "shell", ImageSpec("debian:trixie", (), "d"), **fields)
+        spec = DesiredSandbox(id, "shell", Image(image), **fields)
         write_record(paths, Applied(spec, str(project / "sandbox.yaml"), "2026-01-02T03:04:05+00:00", 0))
         for file in (paths.disk, paths.base, paths.lock):
             file.touch()

@@ -8,6 +8,9 @@ import jsonschema
 import pexpect
 import pytest
 
+from sandboxfile.images.config import ImageConfig
+from sandboxfile.images.saved import save_layers
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = "name: shop\nsandboxes:\n  web: {workspaces: [.], env: {A: x}}\n  db: {}\n"
 
@@ -191,3 +194,15 @@ def test_completion_knows_the_sandboxes_of_the_file(cli, project):
     assert cli("complete-words", "--", "exec", "").stdout == ""
     assert cli("complete-words", "--", "policy", "show", "").stdout == "db\nweb\n"
     assert cli("complete-words", "--", "network", "log", "").stdout == ""
+
+
+def test_completion_knows_templates_of_the_file_and_saved_ones(cli, layout, project, tmp_path):
+    layer = tmp_path / "layer.tar"
+    layer.touch()
+    save_layers(layout, "kept", [layer], ImageConfig(), {})
+    builtin = cli("complete-words", "--", "template", "build", "").stdout.splitlines()
+    assert "shell" in builtin
+    assert "kept" not in builtin
+    assert cli("complete-words", "--", "template", "rm", "ke").stdout == "kept\n"
+    (project / "sandbox.yaml").write_text("templates: {dev: {base: shell}}\nsandboxes: {}\n")
+    assert cli("complete-words", "--", "template", "build", "d").stdout == "dev\n"

@@ -115,8 +115,9 @@ def server() -> Iterator[int]:
 
 def test_a_second_gateway_is_told_that_there_is_one(host: Host) -> None:
     host.start()
-    host.connect().close()
+    needed = host.connect()
     assert host.start().wait(TIMEOUT) == 75
+    needed.close()
 
 
 def test_it_ends_a_while_after_the_last_sandbox_left_and_leaves_nothing(host: Host) -> None:

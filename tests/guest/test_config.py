@@ -1,6 +1,7 @@
 """The configuration, read back by a real shell."""
 
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,11 @@ def as_read(config, names=NAMES):
 
 def test_the_guest_reads_what_was_written():
     assert as_read(CONFIG) == ["web", KEY.strip(), "ssh-ed25519 AAAA sandboxfile", PATH, " ".join(PORTS)]
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_a_docker_daemon_runs_only_where_it_is_asked_for(docker):
+    assert as_read(replace(CONFIG, docker=docker), ("sbx_docker",)) == ["yes" if docker else ""]
 
 
 @given(st.text(st.characters(min_codepoint=32, exclude_categories=["Cs"], exclude_characters="\x7f"), min_size=1))

@@ -23,16 +23,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from sandboxfile.apply.building import build_image
 from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import make_keys
 from sandboxfile.guest.network import network_variables
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.images.debian import build_image
 from sandboxfile.images.platform import build_platform
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
-from sandboxfile.resolve.templates import image_spec
+from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
+from sandboxfile.resolve.templates import named
 from sandboxfile.vm.accel import tsc_khz
 from sandboxfile.vm.disks import create_overlay
 from sandboxfile.vm.ids import id_map
@@ -137,10 +138,11 @@ class Boots:
         self.authorities = [Authority(name, root) for name in ("first", "second")]
 
     async def prepare(self) -> None:
-        packages = BUILTIN_TEMPLATES[DEFAULT_TEMPLATE].packages.apt
-        base = BUILTIN_TEMPLATES[DEFAULT_TEMPLATE].base
+        template = BUILTIN_TEMPLATES[DEFAULT_TEMPLATE]
+        recipe = named(Recipe(Origin("debian", "trixie", packages=tuple(sorted(template.packages.apt)))))
         self.platform = await build_platform(self.layout, lambda _: None)
-        self.base = await build_image(self.layout, image_spec(base, packages), lambda _: None)
+        image = await build_image(self.layout, DesiredTemplate(DEFAULT_TEMPLATE, recipe), lambda _: None)
+        self.base = image.disk
         self.disk = self.root / "disk.qcow2"
         await create_overlay(self.base, self.disk, 4 << 30)
 

@@ -49,7 +49,7 @@ def call(request):
     """Calls a function of the sourced scripts, with variables set; gives its exit code."""
 
     def run(*words, **variables):
-        lines = [f". {ROOTFS / name}" for name in ("network", "trust")]
+        lines = [f". {ROOTFS / name}" for name in ("network", "trust", "docker")]
         lines += [f"{name}={shlex.quote(str(value))}" for name, value in variables.items()]
         done = subprocess.run(
             [*request.param, "-c", "\n".join([*lines, shlex.join(map(str, words))])], capture_output=True, text=True
@@ -151,3 +151,23 @@ def test_a_line_is_found_whole_or_not_at_all(call, tmp_path):
     file.write_text("127.0.0.1 localhost\n10.0.2.2 name.example.com\n10.0.2.2 name")
     assert call("has_line", file, "10.0.2.2 name") == 0
     assert call("has_line", file, "10.0.2.2") == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("root:x:0:\n", "root:x:0:\ndocker:x:999:agent\n"),
+        ("root:x:0:", "root:x:0:\ndocker:x:999:agent\n"),
+        ("a:x:999:\nb:x:998:agent\n", "a:x:999:\nb:x:998:agent\ndocker:x:997:agent\n"),
+        ("docker:x:101:\nlast:x:5:\n", "docker:x:101:agent\nlast:x:5:\n"),
+        ("docker:x:101:dev,reagent\n", "docker:x:101:dev,reagent,agent\n"),
+        ("docker:x:101:agent,dev\nmy-docker:x:7:\n", "docker:x:101:agent,dev\nmy-docker:x:7:\n"),
+    ],
+    ids=["no group", "unfinished line", "numbers taken", "no member", "other members", "already a member"],
+)
+def test_the_agent_joins_a_group_once_and_it_is_made_when_there_is_none(call, tmp_path, before, after):
+    file = tmp_path / "group"
+    file.write_text(before)
+    for _ in range(2):
+        call("join_group", "docker", "agent", file)
+        assert file.read_text() == after

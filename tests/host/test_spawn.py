@@ -8,19 +8,29 @@ from pathlib import Path
 import anyio
 import pytest
 
-from sandboxfile.host.spawn import ended, exit_code, passed_on, spawn_detached, tail
+from sandboxfile.host.spawn import TIE, ended, exit_code, passed_on, spawn_detached, tail
 
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     """A module of this text, run detached; gives its pid."""
 
-    def run(text, *arguments):
+    def run(text, *arguments, tie=None):
         (tmp_path / "some_program.py").write_text(text)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        return spawn_detached("some_program", arguments, tmp_path / "log")
+        return spawn_detached("some_program", arguments, tmp_path / "log", tie)
 
     return run
+
+
+def test_a_tied_process_reads_the_end_of_whoever_holds_the_pipe(module, tmp_path):
+    theirs, ours = os.pipe2(os.O_CLOEXEC)
+    pid = module(f"import os; os.read({TIE}, 1); print('alone')", tie=theirs)
+    os.close(theirs)
+    assert exit_code(pid) is None
+    os.close(ours)
+    assert anyio.run(ended, pid) == 0
+    assert tail(tmp_path / "log") == "alone\n"
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "http_proxy", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "LC_ALL"])

@@ -31,7 +31,7 @@ from sandboxfile.host.statedir import (
     try_lock,
     write_record,
 )
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources, Workspace
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.names import SandboxId
@@ -65,7 +65,7 @@ specs = st.builds(
     DesiredSandbox,
     st.just(ID),
     words,
-    st.builds(ImageSpec, words, st.lists(words, max_size=3).map(tuple), words),
+    st.builds(Image, words, words),
     words,
     st.lists(st.builds(Workspace, words, words, st.sampled_from(["ro", "rw"]), st.tuples(words)), max_size=3).map(
         tuple
@@ -79,7 +79,7 @@ specs = st.builds(
     st.booleans(),
 )
 applied = st.builds(Applied, specs, words, words, st.integers(0, 9))
-EXAMPLE = Applied(DesiredSandbox(ID, "shell", ImageSpec("debian:trixie")), "/p/sandbox.yaml", "2026-01-01T00:00:00Z", 0)
+EXAMPLE = Applied(DesiredSandbox(ID, "shell", Image("d" * 64)), "/p/sandbox.yaml", "2026-01-01T00:00:00Z", 0)
 
 
 @given(applied)
@@ -119,8 +119,9 @@ def test_a_missing_record_and_one_that_is_a_directory_are_told_too(paths):
 def test_a_record_of_a_newer_version_is_not_guessed_at(paths):
     write_record(paths, EXAMPLE)
     fields = json.loads(paths.record.read_bytes())
-    paths.record.write_text(json.dumps({**fields, "version": 2}))
-    with pytest.raises(StateError, match="has version 2"):
+    newer = statedir.RECORD_VERSION + 1
+    paths.record.write_text(json.dumps({**fields, "version": newer}))
+    with pytest.raises(StateError, match=f"has version {newer}"):
         read_record(paths)
 
 

@@ -46,6 +46,13 @@ def test_the_cause_becomes_the_message(output, message):
     assert (error.command, error.output) == (("mmdebstrap",), output)
 
 
+def test_another_distribution_is_called_by_its_name():
+    failed = BuildError("it failed", output="E: Unable to locate package nodejss")
+    assert explain(failed, "noble", "ubuntu").message == "Ubuntu noble has no package nodejss"
+    failed = BuildError("it failed", output="E: The repository 'http://x noble Release' does not have a Release file.")
+    assert "SBX_UBUNTU_MIRROR" in (explain(failed, "noble", "ubuntu").hint or "")
+
+
 def test_each_phase_is_reported_once_in_short_words():
     said = []
     progress = Progress(said.append)

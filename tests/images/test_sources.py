@@ -1,11 +1,13 @@
 """Reading apt's configuration: which mirror, which suites, which options."""
 
+from dataclasses import replace
+
 import pytest
 
 from sandboxfile.errors import BuildError
 from sandboxfile.host.apt_sources import Entry
 from sandboxfile.images import sources
-from sandboxfile.images.sources import apt_options, source_lines
+from sandboxfile.images.sources import ARCHIVES, Sources, apt_options, source_lines
 
 KEYRING = "/etc/apt/keyrings/ours.gpg"
 DEBIAN = Entry("http://mirror.example.com/debian", ("bookworm", "bookworm-updates"), ("main",), KEYRING)
@@ -49,6 +51,69 @@ def test_the_override_is_used_alone():
     lines, _ = source_lines([DEBIAN, SECURITY], "trixie", "https://other.example.com/debian")
     (line,) = lines
     assert line.endswith("https://other.example.com/debian trixie main")
+
+
+def test_an_override_may_name_a_security_archive_besides():
+    both = "https://snapshot.example.com/debian/20260101 https://snapshot.example.com/debian-security/20260101"
+    lines, _ = source_lines([], "trixie", both)
+    assert [line.split("https://")[1] for line in lines] == [
+        "snapshot.example.com/debian/20260101 trixie main",
+        "snapshot.example.com/debian-security/20260101 trixie-security main",
+    ]
+    lines, _ = source_lines([], "sid", both)
+    assert len(lines) == 1
+
+
+def test_ubuntu_comes_from_ubuntus_mirrors_with_universe_and_its_updates():
+    ubuntu = Entry("http://mirror.example.com/ubuntu/", ("jammy", "jammy-updates"), ("main", "restricted"), KEYRING)
+    security = Entry("http://security.example.com/ubuntu/", ("jammy-security",), ("main",), KEYRING)
+    lines, keyrings = source_lines([DEBIAN, SECURITY, ubuntu, security], "noble", distribution="ubuntu")
+    assert lines == (
+        f"deb [signed-by={KEYRING}] http://mirror.example.com/ubuntu/ noble main universe",
+        f"deb [signed-by={KEYRING}] http://mirror.example.com/ubuntu/ noble-updates main universe",
+        f"deb [signed-by={KEYRING}] http://security.example.com/ubuntu/ noble-security main universe",
+    )
+    assert [str(path) for path in keyrings] == [KEYRING]
+    assert source_lines([ubuntu, security], "trixie") == ((), ())
+
+
+@pytest.mark.anyio
+async def test_a_debian_host_is_told_how_to_get_ubuntu(tmp_path, monkeypatch):
+    with pytest.raises(BuildError, match="apt on this host has no Ubuntu mirror") as caught:
+        await sources.host_sources("noble", "ubuntu", environ={}, directory=tmp_path)
+    assert "SBX_UBUNTU_MIRROR=https://mirror.example.com/ubuntu" in (caught.value.hint or "")
+    without = replace(ARCHIVES["ubuntu"], keyring=tmp_path / "none.gpg")
+    archives = {**ARCHIVES, "ubuntu": without}
+    monkeypatch.setattr("sandboxfile.host.apt_sources.ARCHIVES", archives)
+    monkeypatch.setattr("sandboxfile.images.sources.ARCHIVES", archives)
+    environ = {"SBX_UBUNTU_MIRROR": "http://mirror.example.com/ubuntu"}
+    with pytest.raises(BuildError, match=r"does not have .*none\.gpg") as caught:
+        await sources.host_sources("noble", "ubuntu", environ=environ, directory=tmp_path)
+    assert caught.value.hint == "install the package ubuntu-archive-keyring"
+
+
+def test_an_image_does_not_learn_how_this_host_gets_to_its_mirrors():
+    found = Sources(
+        (
+            "deb [signed-by=/k.gpg] https://me:secret@mirror.example.com/debian trixie main",
+            "deb https://token@mirror.example.com/debian-security trixie-security main",
+            "deb http://mirror.example.com/@dated/debian trixie-updates main",
+        ),
+        (
+            'Acquire::http::Proxy "http://me:secret@proxy.example.com:3128"',
+            'Acquire::https::mirror.example.com::SslKey "/etc/ssl/private/me.key"',
+            'Acquire::Check-Valid-Until "false"',
+            'Acquire::Retries "3"',
+        ),
+        (),
+    )
+    lines, options = found.inside
+    assert lines == (
+        "deb [signed-by=/k.gpg] https://mirror.example.com/debian trixie main\n"
+        "deb https://mirror.example.com/debian-security trixie-security main\n"
+        "deb http://mirror.example.com/@dated/debian trixie-updates main\n"
+    )
+    assert options == 'Acquire::Check-Valid-Until "false";\n'
 
 
 @pytest.mark.anyio

@@ -23,10 +23,10 @@ def test_protected_paths_are_normalised() -> None:
 
 
 def test_built_in_templates_stand_on_debian() -> None:
-    assert DEFAULT_TEMPLATE in BUILTIN_TEMPLATES
-    for template in BUILTIN_TEMPLATES.values():
-        assert template.base.removeprefix("debian:") in DEBIAN_SUITES
-        assert {"sudo", "mount"} <= set(template.packages.apt)
+    default = BUILTIN_TEMPLATES[DEFAULT_TEMPLATE]
+    assert default.base.removeprefix("debian:") in DEBIAN_SUITES
+    assert {"sudo", "mount"} <= set(default.packages.apt)
+    assert {template.base for template in BUILTIN_TEMPLATES.values()} == {default.base, DEFAULT_TEMPLATE}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from sandboxfile.guest.config import PORTS
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, try_lock, write_record
 from sandboxfile.host.tasks import beside
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec
+from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.observed import Applied, Machine, MainProcess
 from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId
@@ -43,9 +43,7 @@ def make(layout, name="web", project="shop", source="/p/sandbox.yaml"):
     id = SandboxId(project, name)
     paths = layout.sandbox(id)
     paths.root.mkdir(parents=True)
-    applied = Applied(
-        DesiredSandbox(id, "shell", ImageSpec("debian:trixie", (), "d")), source, "2026-01-01T00:00:00+00:00", 0
-    )
+    applied = Applied(DesiredSandbox(id, "shell", Image("d")), source, "2026-01-01T00:00:00+00:00", 0)
     write_record(paths, applied)
     paths.disk.touch()
     paths.base.touch()
@@ -95,7 +93,7 @@ def snapshot(layout):
 def test_an_empty_world_is_observed_and_not_even_its_directories_are_made(tmp_path):
     layout = Layout(tmp_path / "state", tmp_path / "cache", tmp_path / "run")
     found = look(layout)
-    assert (found.sandboxes, found.images, found.platform_ready) == ((), frozenset(), False)
+    assert (found.sandboxes, found.images, found.platform_ready) == ((), {}, False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,10 +198,10 @@ def test_a_deleted_disk_is_missed(layout, name):
     [
         (None, "is missing"),
         (b"", "cannot be read"),
-        (b'{"version": 1, "sp', "cannot be read"),
+        (b'{"version": 2, "sp', "cannot be read"),
         (b"[]", "cannot be read"),
         (b'{"version": 99}', "version 99"),
-        (b'{"version": 1, "spec": {}}', "cannot be read"),
+        (b'{"version": 2, "spec": {}}', "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
     ],
 )

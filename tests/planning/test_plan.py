@@ -2,7 +2,7 @@
 
 A case is a directory in `cases/`: `desired.json`, `observed.json`, and `plan.txt`. SBX_UPDATE=1 rewrites the plans.
 What a case leaves out is usual: a sandbox of the file is a `shell` without anything; one that is there was applied
-from this file, and when it runs, its machine is as its record says.
+from this file, and when it runs, its machine is as its record says. An image's content is named after its recipe.
 """
 
 import json
@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, ImageSpec, Resources
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, PlanOptions
-from sandboxfile.model.policy import COMMAND, Layer, Policy, Rule
+from sandboxfile.model.policy import COMMAND, NO_POLICY, Layer, Policy, Rule
+from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe
 from sandboxfile.model.values import parse_size
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import plan, plan_policy, plan_verb
@@ -58,7 +59,8 @@ def planned(desired: dict, observed: dict) -> Plan:
         return plan_verb(desired["verb"], state, ids, desired.get("allow_destroy", False))
     specs = tuple(spec(name, fields) for name, fields in sorted(desired.get("sandboxes", {}).items()))
     options = PlanOptions(**{key: _tuple(value) for key, value in desired.get("options", {}).items()})
-    return plan(DesiredState(PROJECT, desired.get("source", SOURCE), specs), state, options)
+    templates = templates_of(specs, desired.get("templates", {}))
+    return plan(DesiredState(PROJECT, desired.get("source", SOURCE), specs, templates), state, options)
 
 
 def shown(made: Plan) -> str:
@@ -82,7 +84,7 @@ def spec(name: str, fields: dict) -> DesiredSandbox:
     given = {
         "id": SandboxId(PROJECT, name),
         "template": "shell",
-        "image": ImageSpec(base, packages, fingerprint((base, packages))),
+        "image": Image(fingerprint((base, packages)), " + ".join((base, *packages))),
         "resources": Resources(**{"memory": _size("512MiB"), "disk": _size("4GiB"), **sizes}),
         "workspaces": workspaces,
         "env": sorted(fields.pop("env", {}).items()),
@@ -93,6 +95,19 @@ def spec(name: str, fields: dict) -> DesiredSandbox:
     if "policy" in fields:
         given["policy"] = policy(fields.pop("policy"))
     return TypeAdapter(DesiredSandbox).validate_python({**given, **fields})
+
+
+def templates_of(specs: tuple[DesiredSandbox, ...], given: dict) -> tuple[DesiredTemplate, ...]:
+    """Those of the sandboxes, with what is `given` by name: `origin`, `run`, `policy`, `locked` (its content)."""
+    found = {}
+    for one in specs:
+        fields = given.get(one.template, {})
+        steps = tuple(BuildStep("run", command=("sh", "-c", text)) for text in fields.get("run", ()))
+        recipe = Recipe(Origin(**fields.get("origin", {"kind": "debian"})), steps, digest=one.image.digest)
+        build_policy = policy(fields["policy"]) if "policy" in fields else NO_POLICY
+        locked = fields.get("locked", "")
+        found[one.image.digest] = DesiredTemplate(one.template, recipe, build_policy, bool(locked), locked)
+    return tuple(found.values())
 
 
 def policy(fields: dict) -> Policy:
@@ -112,10 +127,14 @@ def layer(fields: dict) -> Layer:
 
 def observed_state(observed: dict) -> ObservedState:
     sandboxes = tuple(_found(name, fields) for name, fields in sorted(observed.get("sandboxes", {}).items()))
-    images = {one.applied.spec.image.digest for one in sandboxes if one.applied}
-    images |= {spec("x", image).image.digest for image in observed.get("images", ())}
+    images = {one.applied.spec.image.digest: one.applied.content for one in sandboxes if one.applied}
+    for image in observed.get("images", ()):
+        given = dict(image)
+        content = given.pop("content", "")
+        digest = spec("x", given).image.digest
+        images[digest] = content or f"sha256:{digest}"
     missing = frozenset(observed.get("missing_sources", ()))
-    return ObservedState(PROJECT, sandboxes, frozenset(images), observed.get("platform_ready", True), missing)
+    return ObservedState(PROJECT, sandboxes, images, observed.get("platform_ready", True), missing)
 
 
 def _found(name: str, fields: dict) -> ObservedSandbox:
@@ -124,7 +143,8 @@ def _found(name: str, fields: dict) -> ObservedSandbox:
         return ObservedSandbox(SandboxId(PROJECT, name), status, None, problem=fields["problem"])
     was = spec(name, fields.get("spec", {}))
     done = fields.get("setup_done", len(was.setup))
-    applied = Applied(was, fields.get("source", SOURCE), "2026-01-02T03:04:05+00:00", done)
+    content = fields.get("content", f"sha256:{was.image.digest}")
+    applied = Applied(was, fields.get("source", SOURCE), "2026-01-02T03:04:05+00:00", done, content)
     machine = None if status in ("stopped", "unresponsive") else _machine(was, status, fields.get("machine", {}))
     present, outdated = fields.get("disk_present", True), fields.get("outdated", False)
     return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated)

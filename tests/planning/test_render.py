@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from sandboxfile.model.plan import BuildImage, Change, FieldChange, ImageSpec, Plan, Step
+from sandboxfile.model.plan import BuildImage, Change, FieldChange, Plan, Step
+from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import size
 from sandboxfile.planning.render import render, to_json
@@ -18,7 +19,14 @@ PLAN = Plan(
         ),
         Change("sandbox api", "update", "x", reach=("api can now reach api.example.com:443",)),
     ),
-    (Step("build image b", BuildImage(ImageSpec("debian:trixie")), "why", ("prepare platform",)),),
+    (
+        Step(
+            "build image b",
+            BuildImage(DesiredTemplate("shell", Recipe(Origin("debian", "trixie")))),
+            "why",
+            ("prepare platform",),
+        ),
+    ),
     (SandboxId("shop", "old"),),
 )
 

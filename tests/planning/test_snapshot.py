@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.model.desired import DesiredSandbox, Image, Workspace
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
 
 ID = SandboxId("shop", "web")
-SPEC = DesiredSandbox(ID, "shell", ImageSpec("debian:trixie"))
+SPEC = DesiredSandbox(ID, "shell", Image("d" * 64))
 MACHINE = Machine("running", 2, 1 << 30, 1 << 32, (), MainProcess("running"), "tcg", "b", "2026-01-01T00:00:00Z")
 SANDBOX = ObservedSandbox(ID, "running", Applied(SPEC, "/p/f", "t", 0), MACHINE)
 STATE = ObservedState("shop", (SANDBOX,))
@@ -27,7 +27,7 @@ def machine(**fields):
         machine(accelerator="kvm"),
         machine(main=MainProcess("waiting", 1, 3)),
         machine(main=MainProcess("exited", 0)),
-        replace(STATE, images=frozenset(["x"])),
+        replace(STATE, images={"x": "sha256:y"}),
         replace(STATE, platform_ready=True),
     ],
 )

@@ -6,11 +6,12 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, ImageSpec, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Resources, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, PlanOptions, SetPolicy, StopSandbox, UpdateRecord
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
+from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint, plan, plan_policy, plan_verb
 from sandboxfile.planning.render import render, to_json
@@ -28,7 +29,9 @@ POLICIES = (
     ),
     Policy((Layer("file policy team", "allow", enforced=True), Layer("policy web", "allow")), (("A", "b"),)),
 )
+DIGESTS = ("1" * 64, "2" * 64)
 few = st.sampled_from
+contents = few(["", "sha256:a", "sha256:b"])
 workspaces = st.lists(
     st.builds(Workspace, few(["/x", "/y"]), few(["/x", "/y", "/z"]), few(["ro", "rw"])),
     unique_by=lambda item: item.target,
@@ -44,7 +47,7 @@ def specs(name):
         DesiredSandbox,
         st.just(SandboxId("shop", name)),
         few(["shell", "dev"]),
-        few([ImageSpec("debian:trixie", (), "1" * 64), ImageSpec("debian:trixie", ("git",), "2" * 64)]),
+        few([Image(digest) for digest in DIGESTS]),
         few(["agent", "root"]),
         workspaces,
         few(POLICIES),
@@ -53,6 +56,7 @@ def specs(name):
         st.lists(commands, max_size=2).map(tuple),
         st.none() | commands,
         few(["no", "on-failure", "always"]),
+        st.booleans(),
         st.booleans(),
     )
 
@@ -76,7 +80,9 @@ def machines(status):
 
 @st.composite
 def found(draw, name):
-    applied = draw(st.none() | st.builds(Applied, specs(name), few(["/p/f", "/q/f"]), st.just("t"), st.integers(0, 2)))
+    applied = draw(
+        st.none() | st.builds(Applied, specs(name), few(["/p/f", "/q/f"]), st.just("t"), st.integers(0, 2), contents)
+    )
     status = draw(few(["starting", "running", "paused", "stopping", "stopped", "unresponsive"]))
     machine = None if status in ("stopped", "unresponsive") else draw(machines(status))
     problem = None if applied else "torn"
@@ -93,11 +99,21 @@ worlds = st.builds(
     ObservedState,
     st.just("shop"),
     some(found),
-    few([frozenset(), frozenset(["1" * 64]), frozenset(["1" * 64, "2" * 64])]),
+    st.dictionaries(few(DIGESTS), contents),
     st.booleans(),
     few([frozenset(), frozenset(["/q/f"])]),
 )
-files = st.builds(DesiredState, st.just("shop"), st.just("/p/f"), some(specs))
+templates = st.lists(
+    st.builds(
+        DesiredTemplate,
+        few(["shell", "dev"]),
+        st.builds(Recipe, few([Origin("debian"), Origin("saved", "x")]), digest=few(DIGESTS)),
+        few(POLICIES),
+        content=contents,
+    ),
+    max_size=3,
+).map(tuple)
+files = st.builds(DesiredState, st.just("shop"), st.just("/p/f"), some(specs), templates)
 options = st.builds(
     PlanOptions,
     few(["up", "down"]),

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.lowlevel
@@ -28,8 +29,9 @@ from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import BuildError, BusyError, ControlError, HostError, MachineError, StateError
 from sandboxfile.host.layout import Layout, SandboxPaths
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec
+from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
+from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 from sandboxfile.policy.command import PolicyEdit, edited
 
@@ -45,7 +47,7 @@ class FakeHost:
     def __init__(self, layout: Layout, nursery: trio.Nursery, seed: int) -> None:
         self.layout, self.nursery = layout, nursery
         self.boxes: dict[SandboxId, Box] = {}
-        self.images: set[str] = set()
+        self.images: dict[str, str] = {}
         self.platform = False
         self.half_made: set[SandboxId] = set()
         self.files: set[str] = set()
@@ -111,7 +113,7 @@ class FakeHost:
         return ObservedState(
             project,
             tuple(self._observe_one(id, box) for id, box in boxes.items()),
-            frozenset(self.images),
+            dict(self.images),
             self.platform,
             frozenset(sources - self.files),
         )
@@ -176,7 +178,8 @@ class FakeHost:
         await self.point()
         self.half_made.discard(spec.id)
         disk = Disk(spec.resources.disk, spec.image.digest, spec.setup, None if spec.setup else ())
-        self.boxes[spec.id] = Box(Applied(spec, source, "2026-01-01T00:00:00+00:00", 0), disk)
+        content = self.images[spec.image.digest]
+        self.boxes[spec.id] = Box(Applied(spec, source, "2026-01-01T00:00:00+00:00", 0, content), disk)
         self._sockets[self.layout.sandbox(spec.id).control] = spec.id
         self.changes += 1
         await self.point()
@@ -211,10 +214,12 @@ class FakeHost:
 
     # --- the cache -----------------------------------------------------------------------------------------------
 
-    async def build_image(self, layout: Layout, image: ImageSpec, report: Any) -> None:
+    async def build_image(self, layout: Layout, template: DesiredTemplate, report: Any, *, fresh: bool = False) -> Any:
         await self._build()
-        self.images.add(image.digest)
+        digest = template.recipe.digest
+        self.images[digest] = f"sha256:{digest}"
         await self.point()
+        return SimpleNamespace(different=None)
 
     async def build_platform(self, layout: Layout, report: Any) -> None:
         await self._build()
@@ -229,7 +234,7 @@ class FakeHost:
 
     # --- processes and their sockets -----------------------------------------------------------------------------
 
-    def spawn(self, paths: SandboxPaths, id: SandboxId) -> int:
+    def spawn(self, paths: SandboxPaths, id: SandboxId, tie: int | None = None) -> int:
         self._children.append(True)
         self.changes += 1
         pid = len(self._children) - 1
@@ -311,7 +316,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
             patch.setattr(machines, name, getattr(host, name))
         patch.setattr(machines, "_spawn", host.spawn)
         patch.setattr(machines, "_has_ended", host.has_ended)
-        patch.setattr("sandboxfile.images.debian.build_image", host.build_image)
+        patch.setattr("sandboxfile.apply.building.build_image", host.build_image)
         patch.setattr("sandboxfile.images.platform.build_platform", host.build_platform)
         patch.setattr("sandboxfile.vm.disks.grow_disk", host.grow_disk)
         yield

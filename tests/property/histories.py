@@ -6,8 +6,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources, Workspace
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
+from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 
 from .attempt import Strike
@@ -15,7 +16,12 @@ from .attempt import Strike
 PROJECT = "shop"
 NAMES = ("api", "db", "web")
 GIB = 1 << 30
-_IMAGES = (ImageSpec("debian:trixie", (), "a" * 64), ImageSpec("debian:bookworm", ("git",), "b" * 64))
+_IMAGES = (Image("a" * 64), Image("b" * 64))
+# What the file's templates come to.
+TEMPLATES = tuple(
+    DesiredTemplate(name, Recipe(Origin("debian", "trixie"), digest=image.digest))
+    for name, image in zip(("shell", "dev"), _IMAGES, strict=True)
+)
 _COMMANDS = tuple(Command((word,)) for word in ("fetch", "build", "seed"))
 _WORKSPACES = tuple(
     Workspace(source, target, mode)  # type: ignore[arg-type]
@@ -48,6 +54,7 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "command": (None, Command(("serve",)), Command(("work",))),
     "restart": ("no", "always"),
     "protect": (False, False, False, True),
+    "docker": (False, True),
     "policy": POLICIES,
 }
 _EDITED = (*_POOLS, *("workspaces",) * 4, *("policy",) * 2, "env", "resources", "setup")
@@ -126,6 +133,7 @@ def crossroads() -> list[History]:
         {"image": _IMAGES[1], "setup": _COMMANDS[1:]},
         {"policy": POLICIES[2], "workspaces": _WORKSPACES[:1]},
         {"policy": POLICIES[0], "resources": Resources(2, GIB, 4 * GIB)},
+        {"docker": True, "env": (("A", "2"),)},
     ]
     new = History(1, (there, sandbox("db")), (Round(),))
     return [

@@ -29,7 +29,7 @@ from .attempt import ATTEMPT, Attempt
 from .checks import Broken, Watch, differences, setup_problem
 from .fake_host import FakeHost, beneath_the_real_thing
 from .fake_supervisor import Disk, Supervisor
-from .histories import PROJECT, History, Round, edited
+from .histories import PROJECT, TEMPLATES, History, Round, edited
 
 _ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
 _GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
@@ -110,7 +110,7 @@ class Life:
 
     @property
     def desired(self) -> DesiredState:
-        return DesiredState(PROJECT, self.source, self.file)
+        return DesiredState(PROJECT, self.source, self.file, TEMPLATES)
 
     # --- what happens --------------------------------------------------------------------------------------------
 

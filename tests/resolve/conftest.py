@@ -9,7 +9,17 @@ from sandboxfile.diagnostics import Diagnostics, has_errors
 from sandboxfile.language.validate import load, load_policies
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.spec import SandboxFile
-from sandboxfile.resolve.inputs import PathFact, PolicyFiles, PresetFacts, ResolveInputs, paths_needed
+from sandboxfile.resolve.inputs import (
+    PathFact,
+    PolicyFiles,
+    PresetFacts,
+    ResolveInputs,
+    Source,
+    SourceFact,
+    SourceKind,
+    paths_needed,
+    sources_needed,
+)
 from sandboxfile.resolve.project import resolve
 
 HOME = "/home/user"
@@ -26,6 +36,7 @@ class Host:
     file: str = f"{BASE}/sandbox.yaml"
     policies: PolicyFiles = field(default_factory=PolicyFiles)
     presets: dict[str, PresetFacts] = field(default_factory=dict)
+    sources: dict[Source, SourceFact] = field(default_factory=dict)
 
     def directory(self, *paths: str) -> "Host":
         self.facts.update({path: PathFact("directory", path) for path in paths})
@@ -37,6 +48,13 @@ class Host:
 
     def link(self, path: str, real: str, *, kind: str = "directory", at: str | None = None) -> "Host":
         self.facts[path] = PathFact(kind, real, (at or path,), b"" if kind == "file" else None)  # type: ignore[arg-type]
+        return self
+
+    def source(self, kind: SourceKind, name: str, digest: str, dockerfile: str = "") -> "Host":
+        """Something that templates are made from; a path is there as well, if it is one."""
+        self.sources[Source(kind, name, dockerfile)] = SourceFact(f"sha256:{digest}")
+        if name.startswith("/"):
+            self.facts.setdefault(name, PathFact("directory" if kind == "context" else "file", name))
         return self
 
     def policy_files(self, *, user: str = "", machine: str = "") -> "Host":
@@ -54,8 +72,10 @@ class Host:
         self.facts.setdefault(self.file, PathFact("file", self.file))
         base = self.file.rpartition("/")[0]
         paths = {path: PathFact("missing", path) for path in paths_needed(file, base, HOME)} | self.facts
+        missing = SourceFact(problem="there is no such thing")
+        sources = {source: missing for source in sources_needed(file, base, HOME)} | self.sources
         return file, ResolveInputs(
-            self.file, HOME, PRIVATE, paths, self.environment, self.policies, self.presets, "2026-11-21"
+            self.file, HOME, PRIVATE, paths, self.environment, self.policies, self.presets, "2026-11-21", sources
         )
 
     def resolve(self, text: str) -> tuple[DesiredState | None, Diagnostics]:

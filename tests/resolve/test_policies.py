@@ -195,7 +195,7 @@ def test_circles_end_though_the_file_is_wrong():
     file, _, problems = load(text + "sandboxes: {web: {policy: p0}}\n", "f")
     assert "Policy cycle" in {problem.summary for problem in problems}
     found, _ = resolve_policies(file, ResolveInputs("/p/f", "/home", (), {}, {}))
-    assert found["web"].own.mode == "deny"
+    assert found.sandboxes["web"].own.mode == "deny"
 
 
 def test_there_are_bounds_for_a_sandbox_and_a_project(host, monkeypatch):

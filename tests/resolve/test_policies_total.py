@@ -65,7 +65,7 @@ def test_what_the_language_accepts_can_be_compiled_and_decided(own: Any, base: A
     assert file is not None
     assert file.whole != has_errors(problems)
     found, _ = resolve_policies(file, ResolveInputs("/p/f", "/home", (), {}, {}, today="2026-11-21"))
-    policy = found["web"]
+    policy = found.sandboxes["web"]
     for layer in policy.layers:
         for rule in (*layer.allow, *layer.block, *layer.bypass):
             pattern = parse_pattern(rule.pattern)

@@ -12,7 +12,8 @@ from sandboxfile.resolve.project import resolve
 def test_an_empty_sandbox_is_a_shell_with_the_defaults(host):
     sandbox = host.only("sandboxes: {web: {}}")
     assert str(sandbox.id) == "project/web"
-    assert (sandbox.template, sandbox.user, sandbox.image.base) == ("shell", "agent", "debian:trixie")
+    assert (sandbox.template, sandbox.user, sandbox.docker) == ("shell", "agent", False)
+    assert sandbox.image.title.startswith("debian:trixie + bash ")
     assert sandbox.resources == Resources()
     assert (sandbox.workspaces, sandbox.command, sandbox.restart, sandbox.protect) == ((), None, "no", False)
 

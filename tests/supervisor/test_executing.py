@@ -18,18 +18,20 @@ from sandboxfile.control.messages import Exec, Signal
 from sandboxfile.control.server import Conversation, listen, serve
 from sandboxfile.errors import CommandError, GuestError
 from sandboxfile.guest.channel import Ended, Guest
+from sandboxfile.guest.config import PATH
 from sandboxfile.guest.network import network_variables
 from sandboxfile.guest.process import Process, Terminal
 from sandboxfile.host.tasks import beside
-from sandboxfile.model.desired import DesiredSandbox, ImageSpec, Workspace
+from sandboxfile.images.config import ImageConfig
+from sandboxfile.model.desired import DesiredSandbox, Image, Workspace
 from sandboxfile.names import SandboxId
-from sandboxfile.supervisor.executing import environment, execute
+from sandboxfile.supervisor.executing import environment, execute, image_environment, image_path
 
 pytestmark = pytest.mark.anyio
 SPEC = DesiredSandbox(
     SandboxId("p", "box"),
     "dev",
-    ImageSpec("debian:bookworm"),
+    Image("d" * 64),
     workspaces=(Workspace("/src", "/src"),),
     env=(("A", "1"), ("B", "2")),
 )
@@ -308,3 +310,20 @@ def test_beneath_them_are_those_of_the_network_with_the_settings_that_the_policy
     assert given["PIP_INDEX_URL"] == "https://pypi.example.com/simple"
     assert given["http_proxy"] == dict(network_variables())["http_proxy"]
     assert given["https_proxy"] == "http://own.example.com"
+
+
+def test_beneath_all_are_those_of_the_image_without_those_of_a_login() -> None:
+    config = ImageConfig(
+        (("GREETING", "hello"), ("B", "image"), ("Http_Proxy", "x"), ("HOME", "/root"), ("PATH", "/x"))
+    )
+    given = dict(environment(SPEC, image=image_environment(config)))
+    assert (given["GREETING"], given["B"]) == ("hello", dict(SPEC.env).get("B", "image"))
+    assert given["http_proxy"] == dict(network_variables())["http_proxy"]
+    assert not {"Http_Proxy", "HOME", "PATH"} & given.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "used"), [("/opt/bin:/bin", "/opt/bin:/bin"), ("", PATH), ('/a"b', PATH), ("/a\\b", PATH), ("/a\nb", PATH)]
+)
+def test_the_images_path_is_that_of_its_processes_when_a_login_can_have_it(path: str, used: str) -> None:
+    assert image_path(ImageConfig((("PATH", path),))) == used

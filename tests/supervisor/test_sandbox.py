@@ -11,13 +11,13 @@ import pytest
 from sandboxfile.errors import HostError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec
+from sandboxfile.model.desired import Command, DesiredSandbox, Image
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.supervisor.lifecycle import RestartChanged
 from sandboxfile.supervisor.sandbox import Sandbox
 
-SPEC = DesiredSandbox(SandboxId("shop", "web"), "shell", ImageSpec("debian:trixie", (), "d" * 64))
+SPEC = DesiredSandbox(SandboxId("shop", "web"), "shell", Image("d" * 64))
 OPEN = Policy((Layer("policy web", "allow"),))
 
 

@@ -23,7 +23,7 @@ PROGRAMS = (
     ("mke2fs", "e2fsprogs", "builds disk images"),
     ("depmod", "kmod", "indexes kernel modules"),
     ("lz4", "lz4", "unpacks kernels"),
-    ("zstd", "zstd", "unpacks kernels"),
+    ("zstd", "zstd", "unpacks kernels, and packs the layers of images"),
     ("unshare", "util-linux", "builds images without root"),
 )
 ID_MAPPERS = (("newuidmap", "uidmap", "maps user ids"), ("newgidmap", "uidmap", "maps group ids"))

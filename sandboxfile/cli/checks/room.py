@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from sandboxfile.cli.checks.check import Check, check
 from sandboxfile.cli.views.text import roughly
+from sandboxfile.host.capacity import available_memory
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.desired import DesiredState
 
@@ -15,7 +17,12 @@ OVERHEAD = 200 << 20  # bytes of host memory per sandbox besides its own: QEMU, 
 
 def check_room(layout: Layout, desired: DesiredState | None) -> list[Check]:
     """Room in general, and for the project here when there is one."""
-    found = [_disk("disk for sandboxes", layout.state), _disk("disk for images", layout.cache), _memory(desired)]
+    found = [
+        _disk("disk for sandboxes", layout.state),
+        _disk("disk for images", layout.cache),
+        _disk("disk for builds", Path(tempfile.gettempdir()), ", or set TMPDIR to a place that has it"),
+        _memory(desired),
+    ]
     if desired is not None:
         found += [
             _workspace(workspace.source, workspace.mode)
@@ -26,12 +33,11 @@ def check_room(layout: Layout, desired: DesiredState | None) -> list[Check]:
     return found
 
 
-def _disk(name: str, place: Path) -> Check:
+def _disk(name: str, place: Path, otherwise: str = "") -> Check:
     existing = next(path for path in (place, *place.parents) if path.exists())
     free = shutil.disk_usage(existing).free
-    return check(
-        name, free >= DISK_WANTED, f"{roughly(free)} free at {existing}", f"free {roughly(DISK_WANTED)}", "warning"
-    )
+    fix = f"free {roughly(DISK_WANTED)} there{otherwise or ': `sbx prune` helps'}"
+    return check(name, free >= DISK_WANTED, f"{roughly(free)} free at {existing}", fix, "warning")
 
 
 def _memory(desired: DesiredState | None) -> Check:
@@ -44,14 +50,6 @@ def _memory(desired: DesiredState | None) -> Check:
         detail += f"; all sandboxes of this project ({len(sandboxes)}) take up to {roughly(needed)}"
     fix = "lower resources.memory, or start fewer at once: sbx up NAME"
     return check("memory", needed <= available, detail, fix, "warning")
-
-
-def available_memory() -> int:
-    """Bytes that new processes can have without swapping: MemAvailable of proc(5)."""
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return 0
 
 
 def _workspace(source: str, mode: str) -> Check:

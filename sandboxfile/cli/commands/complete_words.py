@@ -12,8 +12,10 @@ from sandboxfile.names import SandboxId
 # Verbs whose free words are sandboxes that exist; those of _OF_FILE take names of the file.
 _EXISTING = (
     *("status", "exec", "shell", "logs", "stop", "start", "restart", "rm"),
-    *("network log", "network summary", "network proxy", "policy suggest"),
+    *("network log", "network summary", "network proxy", "policy suggest", "save"),
 )
+_TEMPLATES = ("template build", "template lock")  # those of the file, and built-in ones
+_ALL_TEMPLATES = ("template inspect", "template rm", "template export")  # saved ones too
 _OF_FILE = ("plan", "up", "policy show", "policy explain")
 
 
@@ -54,7 +56,12 @@ def _verb(words: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 
 def names(verb: str, args: argparse.Namespace) -> list[str]:
-    """Sandboxes that can follow a verb: by name in this project, else by identity. For `policy test`: policies."""
+    """Sandboxes that can follow a verb: by name in this project, else by identity.
+
+    For `policy test`: policies; for those of `template`: templates.
+    """
+    if verb in (*_TEMPLATES, *_ALL_TEMPLATES):
+        return _templates(args, saved=verb in _ALL_TEMPLATES)
     if verb == "policy test" and (args.file or find_upward()):
         return _tested_policies(args)
     if verb in _OF_FILE and (args.file or find_upward()):
@@ -75,6 +82,21 @@ def _names_in_file(args: argparse.Namespace) -> list[str]:
 
     loaded = pipeline.load(find_file(args.file), this_layout())
     return [sandbox.id.name for sandbox in loaded.desired.sandboxes] if loaded.desired else []
+
+
+def _templates(args: argparse.Namespace, *, saved: bool) -> list[str]:
+    from sandboxfile import pipeline
+    from sandboxfile.cli.project import find_file
+    from sandboxfile.images.saved import list_saved
+    from sandboxfile.model.builtin import BUILTIN_TEMPLATES
+
+    found = set(BUILTIN_TEMPLATES)
+    if args.file or find_upward():
+        loaded = pipeline.load(find_file(args.file), this_layout())
+        found.update(template.name for template in (loaded.desired.templates if loaded.desired else ()))
+    if saved:
+        found.update(info.tag for info in list_saved(this_layout()))
+    return sorted(found)
 
 
 def _tested_policies(args: argparse.Namespace) -> list[str]:

@@ -13,6 +13,7 @@ import anyio
 from sandboxfile import __version__, pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.checks import Check, worst
+from sandboxfile.cli.checks.building import check_building
 from sandboxfile.cli.checks.egress import check_egress
 from sandboxfile.cli.checks.programs import check_programs
 from sandboxfile.cli.checks.rights import check_rights
@@ -33,11 +34,13 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     layout, uid = this_layout(), os.getuid()
+    desired = _desired(args, layout)
     checks = [
         *anyio.run(check_programs, uid),
+        *check_building(desired, os.environ),
         *check_rights(layout, uid),
         *check_egress(layout, uid),
-        *check_room(layout, _desired(args, layout)),
+        *check_room(layout, desired),
     ]
     verdict = worst(checks)
     if args.format == "json":

@@ -10,6 +10,7 @@ import anyio
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
+from sandboxfile.cli.applying import add_frozen_option
 from sandboxfile.cli.project import load_project, show_diagnostics, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
@@ -23,13 +24,14 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
     parser.add_argument("--remove-orphans", action="store_true", help="plan to delete what is no longer in the file")
     parser.add_argument("--allow-destroy", action="store_true", help="also delete or replace what is protected")
+    add_frozen_option(parser)
     parser.add_argument("--format", choices=("human", "json"), default="human")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
     options = PlanOptions(only=tuple(args.names), remove_orphans=args.remove_orphans, allow_destroy=args.allow_destroy)
     desired = load_project(args, console)
-    plan = anyio.run(partial(pipeline.make_plan, desired, this_layout(), options))
+    plan = anyio.run(partial(pipeline.make_plan, desired, this_layout(), options, "warn"))
     if args.format == "json":
         write_json(plan_object(plan), console)
     else:

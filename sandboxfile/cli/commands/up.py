@@ -13,7 +13,13 @@ import anyio
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import add_apply_options, plan_and_apply
+from sandboxfile.cli.applying import (
+    add_apply_options,
+    add_fit_option,
+    add_frozen_option,
+    fit_of,
+    plan_and_apply,
+)
 from sandboxfile.cli.project import load_project, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
@@ -30,6 +36,8 @@ _POLL = 0.25
 def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", metavar="NAME", nargs="*", help="only these sandboxes of the file")
     add_apply_options(parser)
+    add_fit_option(parser)
+    add_frozen_option(parser)
     parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
     parser.add_argument("--wait", action="store_true", help="wait until the main processes run, or have ended well")
     parser.add_argument(
@@ -46,7 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     options = PlanOptions(only=tuple(args.names), remove_orphans=args.remove_orphans, allow_destroy=args.allow_destroy)
 
     async def make_plans() -> list[Plan]:
-        return [await pipeline.make_plan(desired, this_layout(), options)]
+        return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]
 
     code = plan_and_apply(make_plans, args, console)
     if code == exits.OK:

@@ -1,7 +1,8 @@
 """Progress of an apply: one stream of events, two renderers.
 
 On a terminal: a line per running step, redrawn in place with its last message and time; finished steps stay above.
-Off a terminal: a line per event, nothing is ever redrawn. Both write to standard error.
+Off a terminal: a line per event, nothing is ever redrawn; a step that talks much is heard every few seconds, one that
+is silent for long is said to be still at it. Both write to standard error.
 """
 
 import os
@@ -20,27 +21,46 @@ from sandboxfile.model.events import Event, StepFailed, StepFinished, StepProgre
 _REDRAW = 0.15  # seconds; also how often the clocks tick
 _ROWS = 12  # running steps shown: what has scrolled off the top of a terminal cannot be redrawn
 _SPINNER = "|/-\\"
+_PAUSE = 3.0  # seconds between two lines of a log about the progress of one step
+_SILENCE = 30.0  # seconds after which a log says that a step still runs
 Emit = Callable[[Event], None]
 
 
 @asynccontextmanager
 async def show_progress(console: Console) -> AsyncIterator[Emit]:
     """Give the function that shows events, for as long as the work takes."""
-    if not console.err.isatty() or os.environ.get("TERM") == "dumb":
-        yield Lines(console).emit
-        return
-    board = Board(console)
+    plain = not console.err.isatty() or os.environ.get("TERM") == "dumb"
+    view = Lines(console) if plain else Board(console)
 
     async def tick() -> None:
         while True:
-            board.draw()
+            view.draw()
             await anyio.sleep(_REDRAW)
 
     async with beside(tick):
         try:
-            yield board.emit
+            yield view.emit
         finally:
-            board.finish()
+            view.finish()
+
+
+def amount(event: StepProgress) -> str:
+    """What it says, with how much of it is done, as far as that is known."""
+    if event.done is None:
+        return event.message
+    of = f" of {roughly(event.total)}" if event.total else ""
+    return f"{event.message} {roughly(event.done)}{of}"
+
+
+@dataclass
+class _Told:
+    """What a log has said of a running step: since when it runs, its last words, and when that was."""
+
+    since: float
+    words: str
+    at: float
+    pending: str = ""
+    progressed: bool = False
 
 
 @dataclass
@@ -48,22 +68,51 @@ class Lines:
     """A plain line per event."""
 
     console: Console
-    _last: dict[str, str] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _told: dict[str, _Told] = field(default_factory=dict)
 
     def emit(self, event: Event) -> None:
         match event:
             case StepStarted(key, reason):
-                self.console.say(harmless(f"{key}: {reason}"))
-            case StepProgress(key, message):
-                if self._last.get(key) != message:  # a moving percentage is no news in a log
-                    self._last[key] = message
-                    self.console.say(harmless(f"{key}: {message}"))
+                self._say(key, reason)
+                self._told[key] = _Told(self.clock(), reason, self.clock())
+            case StepProgress(key) if key in self._told:
+                self._progress(key, self._told[key], amount(event))
             case StepFinished(key, seconds):
-                self.console.say(harmless(f"{key}: done in {duration(seconds)}"))
+                self._told.pop(key, None)
+                self._say(key, f"done in {duration(seconds)}")
             case StepFailed(key):  # why is said at the end, with all that is known
-                self.console.say(harmless(f"{key}: failed"))
+                if (told := self._told.pop(key, None)) and told.pending:
+                    self._say(key, told.pending)
+                self._say(key, "failed")
             case StepSkipped(key, because):
-                self.console.say(harmless(f"{key}: skipped, because {because} failed"))
+                self._say(key, f"skipped, because {because} failed")
+
+    def draw(self) -> None:
+        """Say what had to wait, and what has been silent for long."""
+        now = self.clock()
+        for key, told in self._told.items():
+            if told.pending and now - told.at >= _PAUSE:
+                self._progress(key, told, told.pending)
+            elif now - told.at >= _SILENCE:
+                self._say(key, f"still at it after {duration(now - told.since)}: {told.pending or told.words}")
+                told.at = now
+
+    def finish(self) -> None:
+        """Nothing stays to be said."""
+        self._told.clear()
+
+    def _progress(self, key: str, told: _Told, words: str) -> None:
+        if words == told.words:
+            told.pending = ""
+        elif told.progressed and self.clock() - told.at < _PAUSE:
+            told.pending = words  # a count of bytes must not become a line for each of them
+        else:
+            told.words, told.at, told.pending, told.progressed = words, self.clock(), "", True
+            self._say(key, words)
+
+    def _say(self, key: str, words: str) -> None:
+        self.console.say(harmless(f"{key}: {words}"))
 
 
 @dataclass
@@ -88,9 +137,8 @@ class Board:
         match event:
             case StepStarted(key, reason):
                 self._running[key] = _Running(self.clock(), reason)
-            case StepProgress(key, message, done, total) if key in self._running:
-                amount = f" {roughly(done)} of {roughly(total)}" if done is not None and total else ""
-                self._running[key].message = message + amount
+            case StepProgress(key) if key in self._running:
+                self._running[key].message = amount(event)
                 return  # drawn with the next tick: a chatty build must not become a redraw per line
             case StepFinished(key, seconds):
                 self._end(key, self.console.style("done   ", "green"), f"({duration(seconds)})")

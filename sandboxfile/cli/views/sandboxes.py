@@ -91,7 +91,7 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
     lines = [
         ("file", applied.source),
         ("created", f"{applied.created_at} ({age(applied.created_at, now)} ago)"),
-        ("template", f"{spec.template} ({spec.image.base})"),
+        ("template", f"{spec.template} ({spec.image.title})"),
         ("user", spec.user),
         ("resources", f"{given.cpus} cpus, {size(given.memory)} memory, {size(given.disk)} disk"),
         ("setup", f"{applied.setup_done} of {len(spec.setup)} commands done" if spec.setup else "none"),

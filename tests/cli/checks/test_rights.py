@@ -7,7 +7,7 @@ import pytest
 
 from sandboxfile.cli.checks import Check, rights, room, worst
 from sandboxfile.host.layout import Layout
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, ImageSpec, Resources, Workspace
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources, Workspace
 from sandboxfile.names import SandboxId
 
 
@@ -55,7 +55,7 @@ def project(*sandboxes):
 
 def test_sandboxes_that_do_not_fit_into_memory_are_warned_of(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "available_memory", lambda: 4 << 30)
-    box = DesiredSandbox(SandboxId("p", "a"), "shell", ImageSpec("debian:trixie"), resources=Resources(1, 3 << 30))
+    box = DesiredSandbox(SandboxId("p", "a"), "shell", Image("d" * 64), resources=Resources(1, 3 << 30))
     assert by_name(room.check_room(layout(tmp_path), project(box)))["memory"].verdict == "ok"
     twice = by_name(room.check_room(layout(tmp_path), project(box, box)))["memory"]
     assert twice.verdict == "warning"
@@ -68,7 +68,7 @@ def test_available_memory_is_what_the_kernel_says():
 
 def test_a_workspace_that_is_missing_is_found(tmp_path):
     spaces = (Workspace(str(tmp_path), "/a"), Workspace(str(tmp_path / "nowhere"), "/b"))
-    box = DesiredSandbox(SandboxId("p", "a"), "shell", ImageSpec("debian:trixie"), workspaces=spaces)
+    box = DesiredSandbox(SandboxId("p", "a"), "shell", Image("d" * 64), workspaces=spaces)
     found = by_name(room.check_room(layout(tmp_path), project(box)))
     assert found[f"workspace {tmp_path}"].verdict == "ok"
     assert found[f"workspace {tmp_path}/nowhere"].verdict == "missing"
@@ -78,7 +78,5 @@ def test_a_workspace_that_is_missing_is_found(tmp_path):
 def test_a_workspace_that_may_not_be_written_is_found(tmp_path):
     closed = Path(tmp_path / "closed")
     closed.mkdir(0o500)
-    box = DesiredSandbox(
-        SandboxId("p", "a"), "shell", ImageSpec("debian:trixie"), workspaces=(Workspace(str(closed), "/a"),)
-    )
+    box = DesiredSandbox(SandboxId("p", "a"), "shell", Image("d" * 64), workspaces=(Workspace(str(closed), "/a"),))
     assert by_name(room.check_room(layout(tmp_path), project(box)))[f"workspace {closed}"].verdict == "missing"

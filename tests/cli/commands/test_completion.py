@@ -31,7 +31,9 @@ def test_bash_offers_what_sbx_says(tmp_path):
 
 
 def names(verb):
-    return ["web", "db"] if verb in ("exec", "up", "logs", "network log") else []
+    if verb.startswith("template "):
+        return ["dev", "shell"]
+    return ["web", "db"] if verb in ("exec", "up", "logs", "network log", "save") else []
 
 
 @pytest.mark.parametrize(
@@ -55,6 +57,12 @@ def names(verb):
         (["policy", "sh"], ["show"]),
         (["policy", "explain", "web", "--res"], ["--resolve"]),
         (["logs", "network", "pr"], []),
+        (["template", "in"], ["inspect"]),
+        (["template", "build", ""], ["dev", "shell"]),
+        (["template", "inspect", "--fi"], ["--file", "--files"]),
+        (["template", "rm", "d"], ["dev"]),
+        (["save", "w"], ["web"]),
+        (["prune", "--dry"], ["--dry-run"]),
     ],
 )
 def test_the_words_are_those_that_fit(words, found):

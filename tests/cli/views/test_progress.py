@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from sandboxfile.cli.views.console import Console
-from sandboxfile.cli.views.progress import Board, Lines, show_progress
+from sandboxfile.cli.views.progress import Board, Lines, amount, show_progress
 from sandboxfile.errors import MachineError
 from sandboxfile.model.events import StepFailed, StepFinished, StepProgress, StepSkipped, StepStarted
 
@@ -26,19 +26,77 @@ def console():
     return Console(io.StringIO(), io.StringIO(), io.StringIO())
 
 
-def test_off_a_terminal_each_event_is_a_line_and_percentages_are_none(console):
-    lines = Lines(console)
+def test_off_a_terminal_each_event_is_a_line_and_a_moving_count_is_not(console):
+    lines = Lines(console, clock=lambda: 0.0)
     for event in EVENTS:
         lines.emit(event)
     assert console.err.getvalue().splitlines() == [
         "image shell: it is not in the cache",
-        "image shell: installing",
+        "image shell: installing 1.0 GiB of 2.0 GiB",
         "image shell: done in 1 min 01 s",
         "start web: it is to run",
         "start web: failed",
         "setup web: skipped, because start web failed",
     ]
     assert console.out.getvalue() == ""
+
+
+def test_off_a_terminal_a_chatty_step_is_heard_every_few_seconds(console):
+    now = 0.0
+    lines = Lines(console, clock=lambda: now)
+    lines.emit(StepStarted("image dev", "why"))
+    for tenth in range(100):
+        now = tenth / 10
+        lines.emit(StepProgress("image dev", "pulling", tenth << 20, 100 << 20))
+        lines.draw()
+    lines.emit(StepFinished("image dev", 10.0))
+    assert console.err.getvalue().splitlines() == [
+        "image dev: why",
+        "image dev: pulling 0 B of 100.0 MiB",
+        "image dev: pulling 30.0 MiB of 100.0 MiB",
+        "image dev: pulling 60.0 MiB of 100.0 MiB",
+        "image dev: pulling 90.0 MiB of 100.0 MiB",
+        "image dev: done in 10 s",
+    ]
+
+
+def test_off_a_terminal_the_last_words_before_a_pause_are_said(console):
+    now = 0.0
+    lines = Lines(console, clock=lambda: now)
+    for event in (StepStarted("image dev", "why"), *(StepProgress("image dev", word) for word in ("a", "b", "c"))):
+        lines.emit(event)
+    lines.draw()
+    now = 3.0
+    lines.draw()
+    lines.draw()
+    assert console.err.getvalue().splitlines()[1:] == ["image dev: a", "image dev: c"]
+
+
+def test_off_a_terminal_what_a_step_said_last_is_not_lost_when_it_fails(console):
+    lines = Lines(console, clock=lambda: 0.0)
+    for event in (StepStarted("image dev", "why"), *(StepProgress("image dev", word) for word in ("a", "b"))):
+        lines.emit(event)
+    lines.emit(StepFailed("image dev", MachineError("died")))
+    assert console.err.getvalue().splitlines()[1:] == ["image dev: a", "image dev: b", "image dev: failed"]
+
+
+def test_off_a_terminal_a_silent_step_is_said_to_be_at_it_still(console):
+    now = 0.0
+    lines = Lines(console, clock=lambda: now)
+    lines.emit(StepStarted("image dev", "why"))
+    lines.emit(StepProgress("image dev", "merging"))
+    for second in range(1, 65):
+        now = float(second)
+        lines.draw()
+    assert console.err.getvalue().splitlines()[2:] == [
+        "image dev: still at it after 30 s: merging",
+        "image dev: still at it after 1 min 00 s: merging",
+    ]
+
+
+def test_a_count_without_an_end_is_shown_as_far_as_it_is(console):
+    assert amount(StepProgress("k", "packing", 3 << 20)) == "packing 3.0 MiB"
+    assert amount(StepProgress("k", "packing")) == "packing"
 
 
 def screen(text):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sandboxfile.cli.views.sandboxes import detail, listing, main_process, page, summary
-from sandboxfile.model.desired import Command, DesiredSandbox, ImageSpec, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer, Policy
@@ -16,7 +16,7 @@ DOCS = Workspace("/docs", "/opt/docs", "ro")
 SPEC = DesiredSandbox(
     SandboxId("shop", "web"),
     "dev",
-    ImageSpec("debian:trixie"),
+    Image("d" * 64, "debian:trixie"),
     workspaces=(CODE, DOCS),
     env=(("A", "1"),),
     resources=Resources(2, 1 << 30, 10 << 30),
