@@ -20,6 +20,11 @@ process per user, started when the first sandbox needs it, gone soon after the l
 request by the sandbox's policy (`policy/`, pure), resolves names itself, dials what it has checked, and shows TLS a
 certificate of the sandbox's own authority. No gateway, no egress; a supervisor that loses it starts another.
 
+Templates. A template and its bases come to a recipe: one origin, and steps upon it. Each is a layer, a tar as in OCI
+images: the origin's is made on the host (mmdebstrap, a registry, a builder), a step's is what it changed in a machine
+behind the template's policy. Layers are merged as data, never unpacked one upon another; the list of what is in the
+result has the content's digest, and the result becomes one ext4 disk. `apply/building.py` has the whole way.
+
 What must be kept compatible, in one place:
 
     sandbox.yaml          model/spec.py        schemas/sandbox.schema.json is made from it
@@ -30,6 +35,8 @@ What must be kept compatible, in one place:
     control messages      control/messages.py  VERSION
     egress messages       control/egress.py    VERSION
     network log           gateway/log.py       what `sbx network log --format json` prints
+    sandbox.lock          model/lock.py
+    saved templates       images/saved.py
     cache directories     images/cache.py      named by the digest of what they are made from
     the guest's config    guest/config.py      belongs to the platform, whose digest covers both sides
 
@@ -41,6 +48,9 @@ Decisions that rest on measurements (QEMU 7.2, emulation, two processors):
     - An unplugged slot is powered off inside first: 1 s instead of the 6 s of the hotplug button.
     - A file server that died with requests under way cannot be removed on kernel 6.1: unmount and unplug wait under a
       global lock. Its mount is buried, a new share is mounted over it, and the slot is lost until the next start.
+    - A root of tens of thousands of small files is unpacked in memory where there is plenty: 2 s instead of 42.
+    - Steps run in one machine as commands of an ordinary sandbox; what they changed is found by times of change and by
+      comparing names. An overlay as the root would find it sooner, and Docker's own overlays do not work on one.
     - The guest's ports are not polled: a read blocks while the host is there, a write while it is away.
 """
 

@@ -26,6 +26,7 @@ VERSIONS = {
     "sudo": "sudo -n id -u",
 }
 MAKEFILE = """\
+.PHONY: all go node python
 all: go node python
 go:
 	cd go && go build -o ../hello-go . && ../hello-go
