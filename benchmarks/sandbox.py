@@ -22,7 +22,7 @@ import anyio
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import make_keys
 from sandboxfile.host.layout import Layout
-from sandboxfile.images.platform import find_platform
+from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import find_image
 from sandboxfile.pipeline import load
 from sandboxfile.supervisor.authority import authority

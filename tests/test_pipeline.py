@@ -14,7 +14,7 @@ from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
 from sandboxfile.images import cache
-from sandboxfile.images.platform import platform_digest
+from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import PlanOptions

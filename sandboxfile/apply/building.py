@@ -25,11 +25,13 @@ from sandboxfile.apply.steps import pack_files, run_step, title_of
 from sandboxfile.apply.storage import foundation
 from sandboxfile.errors import BuildError, ControlError, SandboxfileError
 from sandboxfile.host.layout import Layout, SandboxPaths
-from sandboxfile.images import cache, mmdebstrap, store, tars
+from sandboxfile.images import cache, store
+from sandboxfile.images.boot.platform import build_platform
 from sandboxfile.images.composing import compose, read_tree
+from sandboxfile.images.layers import tars
+from sandboxfile.images.layers.tree import differences
 from sandboxfile.images.origins import layer_facts, origin_layer, origin_title
-from sandboxfile.images.platform import build_platform
-from sandboxfile.images.tree import differences
+from sandboxfile.images.packages import mmdebstrap
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Recipe
 
 _FULL = 64 << 20  # bytes; with less room on the host a guest's writes fail, and its machine is paused

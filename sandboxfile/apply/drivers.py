@@ -113,6 +113,6 @@ async def _build_image(layout: Layout, template: DesiredTemplate, report: Report
 
 
 async def _prepare_platform(layout: Layout, report: Report) -> None:
-    from sandboxfile.images.platform import build_platform
+    from sandboxfile.images.boot.platform import build_platform
 
     await build_platform(layout, report)

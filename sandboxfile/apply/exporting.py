@@ -21,7 +21,7 @@ from sandboxfile.errors import GuestError
 from sandboxfile.guest import cleaning
 from sandboxfile.guest.changes import LIST_COMMAND, LISTING_LIMIT, Changes, Known, Listing, Stat, compare, parse
 from sandboxfile.host.layout import SandboxPaths
-from sandboxfile.images.tree import Tree
+from sandboxfile.images.layers.tree import Tree
 
 _TAR_LIMIT = 64 << 30  # bytes; the disk of a build machine is smaller
 _TOOL = (

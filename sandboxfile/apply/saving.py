@@ -20,8 +20,10 @@ from sandboxfile.errors import BuildError, BusyError, NotFoundError, StateError
 from sandboxfile.host.copying import copy_file
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, try_lock
-from sandboxfile.images import export, store, tars
+from sandboxfile.images import store
 from sandboxfile.images.composing import read_tree
+from sandboxfile.images.containers import export
+from sandboxfile.images.layers import tars
 from sandboxfile.images.saved import SavedInfo, find_saved, save_layers
 from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId

@@ -11,10 +11,11 @@ from sandboxfile.cli.views.templates import LayerRow, Shown
 from sandboxfile.cli.working import working
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.layout import Layout
-from sandboxfile.images import export, store
-from sandboxfile.images.export import Content
+from sandboxfile.images import store
+from sandboxfile.images.containers import export
+from sandboxfile.images.containers.export import Content
+from sandboxfile.images.layers.tree import Tree
 from sandboxfile.images.saved import SavedInfo
-from sandboxfile.images.tree import Tree
 from sandboxfile.resolve.templates import title_of
 
 
@@ -66,7 +67,7 @@ def _layer_row(layout: Layout, key: str) -> LayerRow:
 async def tree_of(known: Known, layout: Layout, console: Console) -> Tree:
     """The list of everything in it; that of a saved one is made of its layers first. Raises BuildError."""
     from sandboxfile.images.composing import read_tree
-    from sandboxfile.images.merge import merge_layers
+    from sandboxfile.images.layers.merge import merge_layers
 
     if known.image is not None:
         return await to_thread.run_sync(read_tree, known.image.tree)

@@ -1,6 +1,6 @@
 """What runs inside: the scripts that boot (`rootfs/`), what they are told (`config.py`, `network.py`), the way in.
 
-`rootfs/` is data: `images/platform.py` packs it into the initramfs and the tools disk. Nothing of it is installed in a
+`rootfs/` is data: `images/boot` packs it into the initramfs and the tools disk. Nothing of it is installed in a
 template, and nothing of a template is executed before its first session, but for the Docker daemon that it asks for.
 
     initramfs-init   mounts the two disks and hands over

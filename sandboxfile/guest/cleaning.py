@@ -18,6 +18,7 @@ _DROPPED = frozenset(
         *("etc/profile.d/sandboxfile.sh", "etc/apt/apt.conf.d/90sandboxfile", "etc/sudoers.d/sbx-environment"),
         *("etc/ssl/certs/sandboxfile.pem", "etc/pki/ca-trust/source/anchors/sandboxfile.crt", CERTIFICATE.lstrip("/")),
         *("var/cache/ldconfig/aux-cache", "var/log/dpkg.log", "var/log/alternatives.log"),
+        *("var/log/dockerd.log", "var/log/dockerd.log.1"),
         *("var/cache/apt/pkgcache.bin", "var/cache/apt/srcpkgcache.bin"),
     }
 )

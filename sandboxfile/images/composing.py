@@ -8,11 +8,11 @@ from typing import Any
 from anyio import to_thread
 
 from sandboxfile.errors import BuildError
-from sandboxfile.images import mmdebstrap
 from sandboxfile.images.disk import make_disk
-from sandboxfile.images.merge import merge_layers
+from sandboxfile.images.layers.merge import merge_layers
+from sandboxfile.images.layers.tree import Entry, Tree, decode, encode
+from sandboxfile.images.packages import mmdebstrap
 from sandboxfile.images.store import DISK, TREE, Layer
-from sandboxfile.images.tree import Entry, Tree, decode, encode
 from sandboxfile.model.template import Versions
 
 TREE_LIMIT = 2 << 30  # bytes of a list, decompressed; 200 an entry are usual

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sandboxfile.errors import BuildError
 from sandboxfile.host.process import run
-from sandboxfile.images.mmdebstrap import (
+from sandboxfile.images.packages.mmdebstrap import (
     FULL,
     NAMESPACE,
     SUBORDINATE,

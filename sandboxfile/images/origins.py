@@ -12,9 +12,11 @@ from typing import Any
 
 from sandboxfile.errors import BuildError
 from sandboxfile.host.layout import Layout
-from sandboxfile.images import cache, mmdebstrap, saved, store, tars
+from sandboxfile.images import cache, saved, store
 from sandboxfile.images.config import Fetched
-from sandboxfile.images.merge import merge_layers
+from sandboxfile.images.layers import tars
+from sandboxfile.images.layers.merge import merge_layers
+from sandboxfile.images.packages import mmdebstrap
 from sandboxfile.model.template import Origin, OriginKind
 
 _MODULES: Mapping[OriginKind, str] = {

@@ -215,7 +215,7 @@ async def remove(entry: Entry) -> bool:
 
     Raises OSError when the cache cannot be written.
     """
-    from sandboxfile.images import mmdebstrap  # here, because choosing must stay cheap
+    from sandboxfile.images.packages import mmdebstrap  # here, because choosing must stay cheap
 
     root = entry.path.parent
     lock = cache.try_lock(root, entry.digest)

@@ -15,7 +15,7 @@ from sandboxfile.guest.config import PORTS
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
 from sandboxfile.host.tasks import together
-from sandboxfile.images.platform import find_platform
+from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, Status
 from sandboxfile.names import SandboxId

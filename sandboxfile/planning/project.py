@@ -97,6 +97,7 @@ def _shared(
     known = {template.recipe.digest: template for template in templates}
     for digest, spec in sorted(images.items()):
         if digest in observed.images:
+            refusals += _not_as_locked(known.get(digest), observed.images[digest])
             continue
         if digest not in known:
             refusals.append(error("Unknown image", f"nothing says how the image of {spec.id} is made"))
@@ -106,6 +107,15 @@ def _shared(
         changes.append(Change(f"template {spec.template}", "build", cause, reach=_reach(known[digest])))
         shared.append(Step(image_key(digest), BuildImage(known[digest]), f"template {spec.template}: {text}"))
     return changes, shared, refusals
+
+
+def _not_as_locked(template: DesiredTemplate | None, content: str) -> list[Diagnostic]:
+    """With --frozen an image that is there must be the locked one, as one that is built must."""
+    if template is None or not template.frozen or template.content in ("", content):
+        return []
+    detail = f"the image of the template {template.name!r} is {content}, and sandbox.lock has {template.content}"
+    hint = f"sbx template build --fresh {template.name} builds it anew; sbx template lock --update takes it as it is"
+    return [error("Not as locked", detail, hint=hint)]
 
 
 def _reach(template: DesiredTemplate) -> tuple[str, ...]:

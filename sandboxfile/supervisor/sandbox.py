@@ -24,7 +24,7 @@ from sandboxfile.guest.process import Process
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
 from sandboxfile.host.tasks import beside, together
-from sandboxfile.images.platform import Platform, find_platform
+from sandboxfile.images.boot.platform import Platform, find_platform
 from sandboxfile.images.store import image_config
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.fingerprint import fingerprint

@@ -8,7 +8,7 @@ import pytest
 
 from sandboxfile.apply.exporting import _append, certificates, digests_of, known_of
 from sandboxfile.host.layout import SandboxPaths
-from sandboxfile.images.tree import Entry
+from sandboxfile.images.layers.tree import Entry
 
 
 def tar_of(*names):

@@ -30,7 +30,7 @@ from sandboxfile.guest.keys import make_keys
 from sandboxfile.guest.network import network_variables
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.images.platform import build_platform
+from sandboxfile.images.boot.platform import build_platform
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.resolve.templates import named

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile.images.recipe import EARLY_COMMANDS, ROOTFS
+from sandboxfile.images.boot.recipe import EARLY_COMMANDS, ROOTFS
 
 SCRIPTS = sorted(path for path in ROOTFS.rglob("*") if path.is_file())
 

@@ -264,7 +264,7 @@ def test_apts_mirrors_are_those_that_images_are_made_from(machine: Machine) -> N
 
 def test_apts_mirrors_equal_the_images_own(machine: Machine) -> None:
     from sandboxfile.host.apt_sources import read_entries
-    from sandboxfile.images.sources import source_lines
+    from sandboxfile.images.packages.sources import source_lines
 
     machine.write("etc/apt/sources.list", "deb http://mirror.example.com/debian bookworm main\n")
     lines, _ = source_lines(read_entries(machine.root / "etc/apt"), "trixie")

@@ -186,7 +186,7 @@ async def test_a_place_that_cannot_be_written_is_an_error_of_the_world(tmp_path)
 
 
 def test_finding_loads_no_event_loop():
-    code = "import sys, sandboxfile.images.platform, sandboxfile.images.store; print('anyio' in sys.modules)"
+    code = "import sys, sandboxfile.images.boot.platform, sandboxfile.images.store; print('anyio' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(Path(cache.__file__).parents[2])}
     started = time.monotonic()
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ import pytest
 
 from sandboxfile.errors import BuildError
 from sandboxfile.images.disk import make_disk
-from sandboxfile.images.merge import merge_layers
-from sandboxfile.images.mmdebstrap import choose_mode, environment
+from sandboxfile.images.layers.merge import merge_layers
+from sandboxfile.images.packages.mmdebstrap import choose_mode, environment
 
 pytestmark = pytest.mark.anyio
 NEVER = 1_600_000_000

@@ -174,7 +174,7 @@ async def test_what_somebody_builds_is_busy_and_is_not_removed(layout):
 
 
 async def test_a_directory_half_removed_is_never_taken_for_whole(layout, monkeypatch):
-    from sandboxfile.images import mmdebstrap
+    from sandboxfile.images.packages import mmdebstrap
 
     async def killed(path):
         raise KeyboardInterrupt

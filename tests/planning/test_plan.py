@@ -185,3 +185,19 @@ def _size(value: int | str) -> int:
 
 def _tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
+
+
+def test_with_frozen_an_image_that_is_there_must_be_the_locked_one():
+    wanted = spec("web", {})
+    recipe = Recipe(Origin("debian", "trixie"), digest=wanted.image.digest)
+
+    def planned(content, frozen):
+        template = DesiredTemplate("shell", recipe, content="sha256:locked", frozen=frozen)
+        state = ObservedState(PROJECT, (), {wanted.image.digest: content}, platform_ready=True)
+        return plan(DesiredState(PROJECT, SOURCE, (wanted,), (template,)), state, PlanOptions())
+
+    assert planned("sha256:locked", True).steps
+    assert planned("sha256:other", False).steps
+    refused = planned("sha256:other", True)
+    assert not refused.steps
+    assert "sha256:other" in refused.diagnostics[0].detail

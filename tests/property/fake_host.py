@@ -317,6 +317,6 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
         patch.setattr(machines, "_spawn", host.spawn)
         patch.setattr(machines, "_has_ended", host.has_ended)
         patch.setattr("sandboxfile.apply.building.build_image", host.build_image)
-        patch.setattr("sandboxfile.images.platform.build_platform", host.build_platform)
+        patch.setattr("sandboxfile.images.boot.platform.build_platform", host.build_platform)
         patch.setattr("sandboxfile.vm.disks.grow_disk", host.grow_disk)
         yield

@@ -21,11 +21,9 @@ from ..images.registry import running_registry
 pytestmark = pytest.mark.vm
 
 FILE = """\
-templates:
-  d: {docker: true}
 sandboxes:
   box:
-    template: d
+    template: base
     workspaces: [.]
     policy:
       allow: [api.example.com, registry.example.com]

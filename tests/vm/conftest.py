@@ -17,8 +17,8 @@ import pytest
 
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.images import cpio
-from sandboxfile.images.platform import Platform, build_platform
+from sandboxfile.images.boot import cpio
+from sandboxfile.images.boot.platform import Platform, build_platform
 from sandboxfile.model.desired import Workspace
 from sandboxfile.vm.accel import tsc_khz
 from sandboxfile.vm.disks import create_overlay

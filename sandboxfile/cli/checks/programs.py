@@ -8,8 +8,8 @@ from pathlib import Path
 
 from sandboxfile.cli.checks.check import Check, check
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.images.mmdebstrap import SYSTEM_DIRECTORIES
-from sandboxfile.images.sources import OVERRIDE, host_sources
+from sandboxfile.images.packages.mmdebstrap import SYSTEM_DIRECTORIES
+from sandboxfile.images.packages.sources import OVERRIDE, host_sources
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.vm import filters, jail
 from sandboxfile.vm.file_servers import find_file_server

@@ -20,7 +20,7 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.text import roughly
 from sandboxfile.images import prune
-from sandboxfile.images.platform import platform_digest
+from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.values import parse_size
 
 LONG = "30d"

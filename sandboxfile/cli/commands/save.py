@@ -1,6 +1,7 @@
 """Keep a sandbox as a template: its disk as it is now, without workspaces. `base: saved:TAG` then builds upon it.
 
-A running sandbox goes on running; a stopped one stays stopped. `sbx template rm TAG` deletes what was kept.
+A running sandbox goes on running; a stopped one stays stopped. Temporary files are not kept, nor are images and
+containers of its Docker daemon. `sbx template rm TAG` deletes what was kept.
 """
 
 import argparse

@@ -11,7 +11,7 @@ from sandboxfile.cli.views.cache import DIGITS, moment
 from sandboxfile.cli.views.policy import policy_object, show
 from sandboxfile.cli.views.text import age, harmless, one_line, roughly, table
 from sandboxfile.images.config import ImageConfig
-from sandboxfile.images.tree import Entry, Tree
+from sandboxfile.images.layers.tree import Entry, Tree
 from sandboxfile.model.policy import NO_POLICY, Policy
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe, Versions
 

@@ -9,9 +9,10 @@ import time
 import anyio
 import pytest
 
-from sandboxfile.images import cache, saved, store, tars
+from sandboxfile.images import cache, saved, store
 from sandboxfile.images.config import ImageConfig
-from sandboxfile.images.tree import Entry, content_digest, encode
+from sandboxfile.images.layers import tars
+from sandboxfile.images.layers.tree import Entry, content_digest, encode
 
 MIB = 1 << 20
 

@@ -16,7 +16,7 @@ from sandboxfile.cli.views.templates import (
     step_text,
 )
 from sandboxfile.images.config import ImageConfig
-from sandboxfile.images.tree import Entry
+from sandboxfile.images.layers.tree import Entry
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, PlacedFile, Recipe
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

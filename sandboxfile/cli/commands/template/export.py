@@ -24,8 +24,8 @@ from sandboxfile.cli.working import working
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.images import export
-from sandboxfile.images.export import Content, Destination
+from sandboxfile.images.containers import export
+from sandboxfile.images.containers.export import Content, Destination
 
 OUTPUT = "-"
 

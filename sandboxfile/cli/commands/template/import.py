@@ -24,7 +24,8 @@ from sandboxfile.cli.working import working
 from sandboxfile.errors import BusyError, NotFoundError, SandboxfileError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.images import export, saved
+from sandboxfile.images import saved
+from sandboxfile.images.containers import export
 from sandboxfile.model.template import Origin
 
 INPUT = "-"
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 async def import_one(name: str, tag: str, layout: Layout, console: Console, *, replace: bool) -> int:
     """Read the archive, and keep what is in it."""
-    from sandboxfile.images import archive
+    from sandboxfile.images.containers import archive
 
     source = "standard input" if name == INPUT else name
     async with (

@@ -16,7 +16,7 @@ from sandboxfile.cli.templates import Known, find
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.templates import detail, difference_lines, difference_object, file_lines, file_object, page
-from sandboxfile.images.tree import Tree, differences
+from sandboxfile.images.layers.tree import Tree, differences
 
 
 def register(parser: argparse.ArgumentParser) -> None:

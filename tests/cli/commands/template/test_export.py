@@ -11,7 +11,8 @@ import threading
 
 import pytest
 
-from sandboxfile.images import oci, tars
+from sandboxfile.images.containers import oci
+from sandboxfile.images.layers import tars
 
 DIGEST = "abcdef" + "0" * 58
 ROOT = {"bin/sh": b"#!\n", "etc/hosts": b"127.0.0.1 localhost\n"}
