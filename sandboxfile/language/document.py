@@ -211,10 +211,22 @@ class _Builder:
         self._refuse_tag(event)
         span = self.places.of(event)
         plain = event.style is None and event.tag is None
-        value = plain_value(event.value) if plain else event.value
+        value = plain_value(event.value) if plain else self._quoted(event)
         node = Scalar(value, span)
         self._remember(event.anchor, node)
         self._add(node, plain)
+
+    def _quoted(self, event: Any) -> str:
+        """Its text. Two escapes may be one character, as JSON writes those beyond U+FFFF: halves alone are none."""
+        text: str = event.value
+        if not any("\ud800" <= character <= "\udfff" for character in text):
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            detail = "An escape stands for half a character (a UTF-16 surrogate without the other)."
+            self._problem("Invalid character", detail, event, "write the character itself, or both halves")
+            return text.encode("utf-8", "replace").decode()
 
     def _start(self, event: Any) -> None:
         self._refuse_tag(event)

@@ -223,3 +223,12 @@ def test_the_file_that_is_mutated_is_valid() -> None:
     file, _, problems = load(VALID, "f")
     assert file is not None
     assert problems == ()
+
+
+def test_two_escapes_are_one_character_as_in_json_and_half_of_one_is_an_error():
+    document, problems = parse(r'name: "\ud800\udc00 \ud83d\ude00"', "f")
+    assert not problems
+    assert document.root.entries[0].value.value == "\U00010000 \U0001f600"
+    _, problems = parse(r'{"name": "a\ud800", "\udc00": 1}', "f")
+    assert [problem.summary for problem in problems] == ["Invalid character"] * 2
+    assert [problem.span.column for problem in problems] == [10, 21]
