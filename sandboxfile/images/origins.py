@@ -20,12 +20,12 @@ from sandboxfile.images.packages import mmdebstrap
 from sandboxfile.model.template import Origin, OriginKind
 
 _MODULES: Mapping[OriginKind, str] = {
-    "debian": "debian",
-    "ubuntu": "debian",
-    "oci": "registry",
-    "local": "local",
-    "tar": "archive",
-    "dockerfile": "dockerfile",
+    "debian": "packages.debian",
+    "ubuntu": "packages.debian",
+    "oci": "containers.registry",
+    "local": "containers.local",
+    "tar": "containers.archive",
+    "dockerfile": "containers.dockerfile",
 }
 Report = Callable[[str], None]
 
