@@ -17,7 +17,7 @@ from sandboxfile.names import SandboxId
 from sandboxfile.planning.fit import Capacity, Room
 from sandboxfile.planning.tools import TOOLS, Tool
 
-_SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
+SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
 _MEMORY = Path("/proc/meminfo")
 _PLENTY = 1 << 62  # bytes
 
@@ -58,7 +58,7 @@ def room(place: Path) -> Room:
 
 def has(tool: Tool, environ: Mapping[str, str]) -> bool:
     """Whether one of a tool's programs is installed."""
-    path = f"{environ.get('PATH', os.defpath)}:{_SYSTEM_DIRECTORIES}"
+    path = f"{environ.get('PATH', os.defpath)}:{SYSTEM_DIRECTORIES}"
     return any(
         os.access(program, os.R_OK) if program.startswith("/") else shutil.which(program, path=path)
         for program in tool.programs

@@ -6,7 +6,6 @@ Deleting any of it at any moment costs a rebuild and nothing else.
 """
 
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -46,13 +45,18 @@ def find(root: Path, digest: str) -> tuple[Path, Manifest] | None:
     return directory, manifest
 
 
+def everything(root: Path) -> list[tuple[Path, Manifest]]:
+    """All that `find` would find, sorted by digest."""
+    try:
+        names = sorted(path.name for path in root.iterdir())
+    except OSError:
+        return []
+    return [found for name in names if not name.startswith(".") and (found := find(root, name))]
+
+
 def digests(root: Path) -> frozenset[str]:
     """Every digest that `find` would find."""
-    try:
-        names = [path.name for path in root.iterdir()]
-    except OSError:
-        return frozenset()
-    return frozenset(name for name in names if not name.startswith(".") and find(root, name))
+    return frozenset(directory.name for directory, _ in everything(root))
 
 
 async def build(
@@ -192,14 +196,10 @@ def forget_lock(root: Path, digest: str) -> None:
 
 def try_lock(root: Path, digest: str) -> int | None:
     """A descriptor that holds the lock until it is closed, or None when somebody else has it."""
+    from sandboxfile.host import statedir  # here, as above
+
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(root / f"{_LOCK}{digest}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    return statedir.try_lock(root / f"{_LOCK}{digest}")
 
 
 async def _remove(path: Path) -> None:

@@ -122,7 +122,7 @@ def find_image(layout: Layout, digest: str) -> ImageInfo | None:
 
 def images(layout: Layout) -> list[ImageInfo]:
     """All images that are built and whole, sorted by digest."""
-    found = (find_image(layout, digest) for digest in sorted(cache.digests(layout.images)))
+    found = (image_info(*entry) for entry in cache.everything(layout.images))
     return [image for image in found if image is not None]
 
 
@@ -179,7 +179,7 @@ def find_layer(layout: Layout, key: str) -> Layer | None:
 
 def layers(layout: Layout) -> list[Layer]:
     """All layers that are built and whole, sorted by key."""
-    found = (find_layer(layout, key) for key in sorted(cache.digests(layout.layers)))
+    found = (layer_info(*entry) for entry in cache.everything(layout.layers))
     return [layer for layer in found if layer is not None]
 
 

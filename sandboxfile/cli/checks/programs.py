@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sandboxfile.cli.checks.check import Check, check
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.images.packages.mmdebstrap import SYSTEM_DIRECTORIES
+from sandboxfile.host.capacity import SYSTEM_DIRECTORIES
 from sandboxfile.images.packages.sources import OVERRIDE, host_sources
 from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.vm import filters, jail

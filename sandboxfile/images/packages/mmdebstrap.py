@@ -20,7 +20,7 @@ from typing import Literal
 import anyio
 
 from sandboxfile.errors import BuildError, SandboxfileError
-from sandboxfile.host.capacity import available_memory
+from sandboxfile.host.capacity import SYSTEM_DIRECTORIES, available_memory
 from sandboxfile.host.process import run
 from sandboxfile.images.packages.sources import ARCHIVES, Distribution, Sources, host_sources
 
@@ -32,7 +32,6 @@ UNREACHABLE = re.compile("Could not resolve|Could not connect|Connection (failed
 FULL = re.compile("No space left on device|Disk quota exceeded|not enough free space|Could not allocate block")
 LEAST_MEMORY = 4 << 30  # bytes; with less to spare nothing is unpacked in memory
 _IN_MEMORY = 'mount -t tmpfs -o "size=$2,mode=755" sandboxfile "$1"; shift 2; exec "$@"'
-SYSTEM_DIRECTORIES = "/usr/sbin:/sbin"  # mke2fs, depmod: not on the PATH of an ordinary Debian user
 
 
 def environment() -> dict[str, str]:

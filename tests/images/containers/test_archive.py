@@ -26,12 +26,6 @@ COMPRESSORS = {
 }
 
 
-@pytest.fixture
-def work(tmp_path):
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
 async def fetch(path, work, digest=""):
     return await archive.fetch(Origin("tar", digest=digest, path=str(path)), work, epoch=0, report=print)
 

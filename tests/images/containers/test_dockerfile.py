@@ -33,12 +33,6 @@ def anyio_backend():
 
 
 @pytest.fixture
-def work(tmp_path):
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def context(tmp_path, small_root):
     path = tmp_path / "context"
     path.mkdir()

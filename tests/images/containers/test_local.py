@@ -26,12 +26,6 @@ def anyio_backend():
 
 
 @pytest.fixture
-def work(tmp_path):
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
-@pytest.fixture
 def loaded(small_root, make_layer, tmp_path, own_store):
     """An image in the store, by the name above; gives its id."""
     upper = make_layer(**{"etc/.wh.theirs": b""})

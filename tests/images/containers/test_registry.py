@@ -62,12 +62,6 @@ def served(tmp_path_factory):
         yield running
 
 
-@pytest.fixture
-def work(tmp_path):
-    (tmp_path / "work").mkdir()
-    return tmp_path / "work"
-
-
 def push(skopeo, archive: Path, name: str, *options: str) -> None:
     skopeo("copy", "--dest-tls-verify=false", *options, f"oci-archive:{archive}", f"docker://{name}")
 

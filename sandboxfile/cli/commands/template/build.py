@@ -32,10 +32,15 @@ SHOWN = 15  # differences from what the lock expects
 
 def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="build every layer anew, whatever the cache has")
+    add_build_options(parser)
+    parser.add_argument("names", metavar="NAME", nargs="*", help="templates of the file, or built-in ones")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Options of every command that builds images and nothing else."""
     add_frozen_option(parser)
     add_fit_option(parser)
     parser.add_argument("--parallel", metavar="N", type=positive, default=2, help="images at a time (default: 2)")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="templates of the file, or built-in ones")
 
 
 def run(args: argparse.Namespace, console: Console) -> int:

@@ -14,8 +14,7 @@ import anyio
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import add_fit_option, add_frozen_option, positive
-from sandboxfile.cli.commands.template.build import build_one, check_room
+from sandboxfile.cli.commands.template.build import add_build_options, build_one, check_room
 from sandboxfile.cli.project import WrongFile, find_file, show_diagnostics, show_problems, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.templates import not_found
@@ -36,9 +35,7 @@ from sandboxfile.resolve.templates import named
 
 def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--update", action="store_true", help="take what registries and mirrors have now")
-    add_frozen_option(parser)
-    add_fit_option(parser)
-    parser.add_argument("--parallel", metavar="N", type=positive, default=2, help="images at a time (default: 2)")
+    add_build_options(parser)
     parser.add_argument("names", metavar="NAME", nargs="*", help="only these templates")
 
 
