@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sandboxfile.names import NAME_LIMIT, SandboxId, is_name, name_from
+from sandboxfile.names import NAME_LIMIT, UNMANAGED, SandboxId, is_name, name_from
 
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True)
 
@@ -71,10 +71,18 @@ def test_an_identity_is_read_as_it_is_written(project: str, name: str) -> None:
     assert SandboxId.parse(str(SandboxId(project, name))) == SandboxId(project, name)
 
 
-@pytest.mark.parametrize("text", ["", "/", "a", "a/", "/b", "a/b/c", "a/..", "../b", "A/b", "a//b", "a/b\n"])
+@pytest.mark.parametrize(
+    "text", ["", "/", "A", "_run", "_run/a", "a/", "/b", "a/b/c", "a/..", "../b", "A/b", "a//b", "a/b\n"]
+)
 def test_anything_else_is_no_identity(text: str) -> None:
     with pytest.raises(ValueError, match="not a sandbox identity"):
         SandboxId.parse(text)
+
+
+@given(names)
+def test_what_commands_made_is_written_without_a_project(name: str) -> None:
+    assert str(SandboxId(UNMANAGED, name)) == name
+    assert SandboxId.parse(name) == SandboxId(UNMANAGED, name)
 
 
 def test_identities_are_sorted_by_project_then_name() -> None:

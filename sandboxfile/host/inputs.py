@@ -12,8 +12,10 @@ from types import MappingProxyType
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.files import read_file as read_file
+from sandboxfile.host.git_identity import git_identity
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
 from sandboxfile.host.registries import preset_facts
+from sandboxfile.host.stored_secrets import stored_names
 from sandboxfile.host.template_sources import source_facts
 from sandboxfile.language.document import FILE_LIMIT
 from sandboxfile.model.spec import SandboxFile
@@ -23,6 +25,7 @@ from sandboxfile.resolve.inputs import (
     ResolveInputs,
     absolute,
     env_files_needed,
+    git_needed,
     paths_needed,
     presets_needed,
     sources_needed,
@@ -49,10 +52,12 @@ def gather(
     *,
     home: Path | None = None,
     today: str = "",
+    project: str = "",
 ) -> ResolveInputs:
     """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here.
 
-    `policies` are those of `host.policy_files`; `today` is now, in UTC, unless given.
+    `policies` are those of `host.policy_files`; `today` is now, in UTC, unless given; `project` is that of sandboxes
+    which commands made.
     """
     here = str(Path.cwd())
     home_path = absolute(str(home or Path.home()), here, here)
@@ -74,6 +79,9 @@ def gather(
         today or datetime.datetime.now(datetime.UTC).date().isoformat(),
         source_facts(sources_needed(file, base, home_path), facts, layout),
         lock,
+        project,
+        stored_names(layout),
+        git_identity(Path(home_path), environ) if git_needed(file) else None,
     )
 
 

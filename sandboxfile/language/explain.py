@@ -203,6 +203,10 @@ _OWNERS: Mapping[str, str] = {
     "PolicySpec": "a policy",
     "RuleSpec": "a rule",
     "TestsSpec": "tests",
+    "Secret": "a secret",
+    "InjectSpec": "an injection",
+    "PortSpec": "a port",
+    "GitSpec": "an identity",
 }
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.diagnostics import Diagnostic, error
 from sandboxfile.language.explain import did_you_mean
 from sandboxfile.language.tree import Table, find, keys
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.references import parse_image_reference
 from sandboxfile.model.spec import Path, SandboxFile, Template
 

@@ -15,11 +15,13 @@ from sandboxfile.language.document import Document, parse
 from sandboxfile.language.explain import explain, kind_of, place
 from sandboxfile.language.policies import check_default_policy, check_policies
 from sandboxfile.language.references import check_references
+from sandboxfile.language.secrets import check_secrets
 from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table, spans
 from sandboxfile.model.spec import Path, PolicyFile, SandboxFile
 from sandboxfile.model.strict import WholeFile
 
 _ROUNDS = 4  # of cutting out and validating again
+_NAMED = tuple((field,) for field in ("templates", "policies", "secrets", "sandboxes"))  # keys there are names
 _FINDINGS = 200  # nobody reads more, and each takes a walk through the tree
 
 
@@ -60,6 +62,7 @@ def validate(document: Document, policies: Collection[str] = ()) -> tuple[Sandbo
     if file is not None and root is not None:
         problems += check_references(file, root)
         problems += check_policies(file, root, policies)
+        problems += check_secrets(file, root)
         file.placed({}, whole=document.whole and not has_errors(problems))
     return file, in_order(problems)
 
@@ -121,7 +124,7 @@ def _scalars(node: Node, path: Path) -> Iterator[tuple[Path, Scalar]]:
             yield from _scalars(item, (*path, index))
     else:
         for entry in node.entries:
-            if not entry.key.startswith("x-") or path in (("templates",), ("policies",), ("sandboxes",)):
+            if not entry.key.startswith("x-") or path in _NAMED:
                 yield from _scalars(entry.value, (*path, entry.key))
 
 

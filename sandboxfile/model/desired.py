@@ -11,6 +11,7 @@ from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 
 Mode = Literal["ro", "rw"]
+NO_AGENT = "shell"
 Restart = Literal["no", "on-failure", "always"]
 
 
@@ -51,11 +52,26 @@ class Image:
     title: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Port:
+    """A TCP port of the sandbox that is reached on this host. `address` is one of this host's, a literal."""
+
+    host: int
+    guest: int
+    address: str = "127.0.0.1"
+
+    @property
+    def text(self) -> str:
+        """As in the file: `127.0.0.1:8080:80`, `[::1]:8080:80`."""
+        address = f"[{self.address}]" if ":" in self.address else self.address
+        return f"{address}:{self.host}:{self.guest}"
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredSandbox:
     """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory.
 
-    `docker`: its template asks for a private Docker daemon.
+    `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports` are sorted.
     """
 
     id: SandboxId
@@ -71,6 +87,8 @@ class DesiredSandbox:
     restart: Restart = "no"
     protect: bool = False
     docker: bool = False
+    agent: str = NO_AGENT
+    ports: tuple[Port, ...] = ()
 
     @property
     def workdir(self) -> str:
@@ -82,7 +100,7 @@ class DesiredSandbox:
 
 @dataclass(frozen=True, slots=True)
 class DesiredState:
-    """Everything one project asks for. `source` is the absolute path of its file.
+    """Everything one project asks for. `source` is the absolute path of its file, empty for what commands made.
 
     Sandboxes and templates are sorted by name; `templates` are all of the file and the built-in ones in use.
     """

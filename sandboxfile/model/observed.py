@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
 from sandboxfile.names import SandboxId
 
 # What a supervisor says of its sandbox. `starting` until the guest answers and everything asked for is attached;
@@ -12,6 +12,8 @@ from sandboxfile.names import SandboxId
 Health = Literal["starting", "running", "paused", "stopping"]
 # `stopped`: nobody holds the lock. `unresponsive`: the lock is held and the control socket does not answer.
 Status = Literal["starting", "running", "paused", "stopping", "stopped", "unresponsive"]
+# Of the agent that `sbx run` starts: `detached` runs on with nobody at its terminal.
+AgentSession = Literal["none", "detached", "attached"]
 MainStatus = Literal["none", "running", "waiting", "exited"]
 
 
@@ -31,7 +33,10 @@ class Machine:
     `memory` and `disk` in bytes; `cpus` whole. `workspaces` are those attached, with the file server alive.
     `boot` is the fingerprint of everything that only a restart can change; `spec` that of the DesiredSandbox which the
     supervisor goes by for what it starts next, empty when it does not say. `policy` is the fingerprint of the policy
-    that the gateway has confirmed for it; empty while there is none, and then nothing of it gets out.
+    that the gateway has confirmed for it; empty while there is none, and then nothing of it gets out. `ports` are those
+    that are listened on. `secrets`: a keyed digest (`host.secret_tags`) of each value that it was given, by the
+    credential's name. `session`: the agent's terminal. `agent_found`: its binary was
+    looked for since the start, and is there.
     """
 
     health: Health
@@ -45,6 +50,10 @@ class Machine:
     started_at: str
     spec: str = ""
     policy: str = ""
+    ports: tuple[Port, ...] = ()
+    secrets: tuple[tuple[str, str], ...] = ()
+    session: AgentSession = "none"
+    agent_found: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,7 @@ class ObservedSandbox:
     `disk_present` is False when the record is there and its disk, or the image beneath it, has been deleted.
     `problem` says why the record cannot be used (unreadable, newer version), and then `applied` is None.
     `outdated`: a machine of these sizes would be started otherwise now (another version of this program did it).
+    `stale_secrets`: credentials of which a running machine was given another value than the environment has now.
     """
 
     id: SandboxId
@@ -78,6 +88,7 @@ class ObservedSandbox:
     disk_present: bool = True
     problem: str | None = None
     outdated: bool = False
+    stale_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from sandboxfile.diagnostics import Diagnostics
-from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.model.credential import Credential
+from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
 from sandboxfile.model.policy import Policy
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
@@ -111,6 +112,29 @@ class SetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class SetPorts:
+    """Listen on these ports of this host for a running sandbox, and on no others."""
+
+    id: SandboxId
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvideSecrets:
+    """Hand the values that the environment of sbx has for these credentials to a running sandbox's gateway."""
+
+    id: SandboxId
+    credentials: tuple[Credential, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAgent:
+    """Look whether the agent's binary is in the sandbox; fails when it is not."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
 class GrowDisk:
     id: SandboxId
     size: int
@@ -153,6 +177,9 @@ Operation = (
     | AttachWorkspace
     | DetachWorkspace
     | SetPolicy
+    | SetPorts
+    | ProvideSecrets
+    | CheckAgent
     | GrowDisk
     | UpdateRecord
     | ResumeSandbox

@@ -8,6 +8,8 @@ around a rule do not count when policies are compared: a comment above a rule ch
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sandboxfile.model.credential import Credential
+
 Mode = Literal["allow", "deny"]
 Inspect = Literal["full", "minimal"]
 RuleProtocol = Literal["http", "tcp"]
@@ -61,12 +63,13 @@ class Layer:
 class Policy:
     """All that one sandbox is held to: enforced layers first (machine's, user's, file's), its own last.
 
-    `settings` are environment variables inside that presets bring along, sorted by name: which registry pip and npm
-    are to use, without credentials.
+    `settings` are environment variables inside that presets and credentials bring along, sorted by name: which
+    registry pip and npm are to use, without credentials; placeholders. `credentials` are sorted by name.
     """
 
     layers: tuple[Layer, ...]
     settings: tuple[tuple[str, str], ...] = ()
+    credentials: tuple[Credential, ...] = ()
 
     @property
     def own(self) -> Layer:

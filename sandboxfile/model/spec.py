@@ -3,7 +3,7 @@
 A model checks what a value can be by itself; references between objects are checked by `language.validate`, paths
 and targets by `resolve`. Short forms are brought to one form here (`./src:ro` and `{source: ./src, mode: ro}` are
 the same `Workspace`), so nobody below knows two. Fields that start with `x-` are ignored at every level, except
-under `templates`, `sandboxes` and `env`, whose keys are the user's own names (as in Compose).
+under `templates`, `policies`, `secrets`, `sandboxes` and `env`, whose keys are the user's own names (as in Compose).
 An empty string, tuple or map that a field defaults to means "not given"; `model_fields_set` tells what was given.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from sandboxfile.model.references import DEBIAN_SUITES, UBUNTU_SUITES
+from sandboxfile.model.spec_agents import AgentName, AnyGit, GitSpec
 from sandboxfile.model.spec_policies import (
     EXTENDS_LIMIT,
     AnyPolicy,
@@ -22,6 +23,8 @@ from sandboxfile.model.spec_policies import (
     RuleSpec,
     TestsSpec,
 )
+from sandboxfile.model.spec_ports import AnyPort, PortSpec
+from sandboxfile.model.spec_secrets import InjectSpec, Secret
 from sandboxfile.model.spec_templates import Build, Packages, PlacedFileSpec, RunSpec, Template
 from sandboxfile.model.strict import Path, Strict, WholeFile
 from sandboxfile.model.values import (
@@ -46,16 +49,20 @@ __all__ = [
     "MODES",
     "UBUNTU_SUITES",
     "Build",
+    "GitSpec",
+    "InjectSpec",
     "Packages",
     "Path",
     "PlacedFileSpec",
     "PolicyFile",
     "PolicySpec",
+    "PortSpec",
     "Resources",
     "RuleSpec",
     "RunSpec",
     "Sandbox",
     "SandboxFile",
+    "Secret",
     "Strict",
     "Template",
     "TestsSpec",
@@ -155,7 +162,12 @@ else:
 class Sandbox(Strict):
     """One sandbox, or what lies beneath every sandbox (`defaults`)."""
 
-    template: str = Field(default="", description="Name of a template; default: the built-in `shell`.")
+    agent: AgentName = Field(
+        default="", description="Who works in it: brings its template, hosts, settings and credentials. Default: shell."
+    )
+    template: str = Field(
+        default="", description="Name of a template; default: that of the agent, else the built-in `shell`."
+    )
     workspaces: tuple[AnyWorkspace, ...] = Field(
         default=(),
         description="Directories of the host: PATH[:TARGET][:ro|rw], or a map. The first one is the working directory.",
@@ -170,6 +182,19 @@ class Sandbox(Strict):
         default="",
         description="What it may reach: the name of a policy, or the policy itself. Default: the user's"
         " `default_policy`, else nothing.",
+    )
+    secrets: tuple[str, ...] = Field(
+        default=(), description="Names of `secrets` that its requests carry; the values never enter it."
+    )
+    git: AnyGit = Field(
+        default="",
+        description="Who its commits are by: `host` for what git is configured for on this host, or {name, email}."
+        " Default: nobody.",
+    )
+    ports: tuple[AnyPort, ...] = Field(
+        default=(),
+        description="TCP ports that are reached on this host: [ADDRESS:]HOST:GUEST, or a map. On this host alone unless"
+        " there is an address.",
     )
     resources: Resources = Field(default_factory=Resources, description="Processors, memory, disk.")
     setup: tuple[Command, ...] = Field(
@@ -195,6 +220,9 @@ class SandboxFile(WholeFile):
     templates: dict[Name, Template] = Field(default_factory=dict, description="What disks are made from, by name.")
     policies: Policies = Field(
         default_factory=dict, description="Network policies by name; those with `enforce: true` hold every sandbox."
+    )
+    secrets: dict[Name, Secret] = Field(
+        default_factory=dict, description="Where keys are on this host, and which requests get them, by name."
     )
     sandboxes: dict[Name, Sandbox] = Field(description="The sandboxes of this project, by name.")
 

@@ -6,6 +6,7 @@ paths.py      paths of requests in their one spelling, and the globs of rules
 rules.py      one rule made ready, one request made ready, and whether the one speaks of the other
 index.py      rules by name and by range: found at once, however many there are
 layers.py     what one layer says of one request, and why
+bindings.py   where credentials may go: exactly there, and nowhere else
 compiled.py   `compile_policy` and `Compiled.decide`: what all layers say together
 reasons.py    the one sentence of a decision
 explain.py    denials, reach and its changes in words

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from sandboxfile.model.policy import COMMAND, Mode, Policy, Rule
+from sandboxfile.policy.implied import settled
 
 _PLACE = "sbx network proxy"
 
@@ -38,7 +39,7 @@ def edited(policy: Policy, edit: PolicyEdit) -> Policy:
         block=_amended(own.block, edit.block, set(allowed)),
         bypass=_amended(own.bypass, edit.bypass, set()),
     )
-    return replace(policy, layers=(*policy.layers[:-1], layer))
+    return replace(policy, layers=(*policy.layers[:-1], settled(layer)))
 
 
 def command_edit(policy: Policy, written: Policy | None = None) -> PolicyEdit | None:

@@ -13,6 +13,7 @@ from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import Decision, Layer, Policy, Request, Rule
 from sandboxfile.policy import reasons
 from sandboxfile.policy.addresses import DEFAULT_BLOCKED, Address, never_dialled
+from sandboxfile.policy.bindings import Bindings
 from sandboxfile.policy.index import allows, name_index, range_index
 from sandboxfile.policy.layers import ReadyLayer, Verdict
 from sandboxfile.policy.paths import parse_glob
@@ -33,6 +34,7 @@ class Compiled:
     policy: Policy
     fingerprint: str
     layers: tuple[ReadyLayer, ...]
+    bindings: Bindings
 
     def decide(self, request: Request, addresses: Sequence[Address] | None, today: str) -> Decision:
         """Whether a request may pass. `addresses`: what its name resolves to, None before resolution.
@@ -94,9 +96,12 @@ class Compiled:
         own, verdict = self.layers[-1], verdicts[-1]
         inspects = any(each.inspects for each in verdicts)
         bypass = not facts.tcp and not inspects and any(layer.bypasses(facts) for layer in self.layers)
-        # The Host header of plain HTTP can only be held to by looking at it.
+        # The Host header of plain HTTP can only be held to by looking at it, and a credential only be added so.
         looks = (
-            inspects or facts.request.protocol == "http" or any(layer.layer.inspect == "full" for layer in self.layers)
+            inspects
+            or facts.request.protocol == "http"
+            or any(layer.layer.inspect == "full" for layer in self.layers)
+            or self.bindings.binds(facts.host, facts.port)
         )
         return Decision(
             True,
@@ -118,7 +123,7 @@ def compile_policy(policy: Policy) -> Compiled:
         raise PolicyError("a network policy without layers")
     own = len(policy.layers) - 1
     layers = tuple(_layer(layer, own=number == own) for number, layer in enumerate(policy.layers))
-    return Compiled(policy, fingerprint(policy), layers)
+    return Compiled(policy, fingerprint(policy), layers, Bindings(policy.credentials))
 
 
 def _layer(layer: Layer, *, own: bool) -> ReadyLayer:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.model.packages import Manager
-from sandboxfile.model.spec import SandboxFile, Template
+from sandboxfile.model.spec import Sandbox, SandboxFile, Template
 
 MANAGERS: tuple[Manager, ...] = ("apt", "npm", "pip")
 # What `docker: true` installs: daemon, command line, Buildx, Compose. Suites differ in how they are cut into packages.
@@ -68,6 +68,17 @@ def chain_of(file: SandboxFile, name: str) -> Chain | None:
             return Chain(tuple(levels), "")
         name = template.base
     return Chain(tuple(levels), name)
+
+
+def given(field: str, own: Sandbox, beneath: Sandbox) -> Sandbox:
+    """Whose value of a field counts: the sandbox's when it gives one, else the defaults'."""
+    return own if field in own.model_fields_set else beneath
+
+
+def template_of(own: Sandbox, beneath: Sandbox) -> str:
+    """The name of a sandbox's template: the one that is given, else the one that its agent brings."""
+    name, agent = given("template", own, beneath).template, given("agent", own, beneath).agent
+    return name or (agent if agent in BUILTIN_TEMPLATES else DEFAULT_TEMPLATE)
 
 
 def managers_of(chain: Chain) -> frozenset[Manager]:

@@ -4,14 +4,19 @@ Filled by `host.inputs`. Every path is absolute and normalised; nothing here loo
 """
 
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.diagnostics import Diagnostics, Span
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
-from sandboxfile.model.spec import PolicyFile, SandboxFile, Template, written_policies
-from sandboxfile.resolve.chains import chain_of, managers_of
+from sandboxfile.model.spec import PolicyFile, SandboxFile, Secret, Template, written_policies
+from sandboxfile.model.spec_agents import OF_THE_HOST
+from sandboxfile.names import name_from
+from sandboxfile.resolve.chains import chain_of, managers_of, template_of
+
+_BETWEEN_PATHS = re.compile(r"[\s=;|&<>()'\"`,:]+")  # what stands around a path in an argument, a script's included
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,9 @@ class ResolveInputs:
 
     `paths` also has facts about `file`, `lock` (where the lock is, or would be), `home` and each of `private` (state,
     cache and runtime directory). `presets` has facts about all `presets_needed`, `sources` about all `sources_needed`.
-    `today` is the date in UTC, 2026-11-21.
+    `today` is the date in UTC, 2026-11-21. `project` is given for what commands made, and belongs to no file: `file`
+    then says only where relative paths start. `stored` are the names that `sbx secret set` keeps; `git_identity` is
+    the name and the address that git has on this host, looked up where `git_needed`.
     """
 
     file: str
@@ -114,6 +121,9 @@ class ResolveInputs:
     today: str = ""
     sources: Mapping[Source, SourceFact] = field(default_factory=dict)
     lock: str = ""
+    project: str = ""
+    stored: frozenset[str] = frozenset()
+    git_identity: tuple[str, str] | None = None
 
     @property
     def base(self) -> str:
@@ -133,23 +143,48 @@ def absolute(written: str, base: str, home: str) -> str:
     return path[1:] if path.startswith("//") else path
 
 
+def project_of(file: SandboxFile, inputs: ResolveInputs) -> str:
+    """What the project is called: as commands say, else the file, else its directory."""
+    return inputs.project or file.name or name_from(posixpath.basename(inputs.base))
+
+
 def written_place(span: Span | None) -> str:
     """`sandbox.yaml:12:9`: the project's file may have been named by any path."""
     return "" if span is None else f"{posixpath.basename(span.file)}:{span.line}:{span.column}"
 
 
 def paths_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
-    """Every path that the file names: workspaces, env_files, and what templates are made from."""
+    """Every path that the file names: workspaces, env_files, secrets', and what templates are made from."""
     sandboxes = (file.defaults, *file.sandboxes.values())
     workspaces = {absolute(item.source, base, home) for sandbox in sandboxes for item in sandbox.workspaces}
     sources = {source.name for source in sources_needed(file, base, home) if source.is_path}
-    return frozenset(workspaces | sources | env_files_needed(file, base, home))
+    secrets = {path for secret in file.secrets.values() for path in secret_paths(secret, base, home)}
+    return frozenset(workspaces | sources | secrets | env_files_needed(file, base, home))
 
 
 def env_files_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
     """Those of `paths_needed` whose content is needed."""
     sandboxes = (file.defaults, *file.sandboxes.values())
     return frozenset(absolute(path, base, home) for sandbox in sandboxes for path in sandbox.env_file)
+
+
+def secret_paths(secret: Secret, base: str, home: str) -> tuple[str, ...]:
+    """The file of a secret, and whatever in its command looks like a path: that runs at home."""
+    if not secret.command:
+        return (absolute(secret.file, base, home),) if secret.file else ()
+    words = (secret_program(secret.command[0], base, home), *secret.command[1:])
+    parts = (part for word in words for part in _BETWEEN_PATHS.split(word))
+    return tuple(dict.fromkeys(absolute(part, home, home) for part in parts if "/" in part and "\0" not in part))
+
+
+def secret_program(word: str, base: str, home: str) -> str:
+    """The program of a secret's command: a path counts from the file, as everywhere; a name is looked up."""
+    return absolute(word, base, home) if "/" in word else word
+
+
+def git_needed(file: SandboxFile) -> bool:
+    """Whether some sandbox's commits are by whom git knows on this host."""
+    return any(sandbox.git == OF_THE_HOST for sandbox in (file.defaults, *file.sandboxes.values()))
 
 
 def sources_needed(file: SandboxFile, base: str, home: str) -> frozenset[Source]:
@@ -184,5 +219,5 @@ def presets_needed(file: SandboxFile, policies: PolicyFiles) -> frozenset[str]:
 
 
 def _builtins_used(file: SandboxFile) -> frozenset[str]:
-    sandboxes = (file.defaults, *file.sandboxes.values())
-    return frozenset(sandbox.template for sandbox in sandboxes if sandbox.template in BUILTIN_TEMPLATES)
+    used = {template_of(sandbox, file.defaults) for sandbox in file.sandboxes.values()}
+    return frozenset(used & BUILTIN_TEMPLATES.keys())

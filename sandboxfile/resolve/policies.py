@@ -4,13 +4,16 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sandboxfile.diagnostics import Diagnostics, Span, error
 from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.model.spec import Path, PolicyFile, PolicySpec, SandboxFile, written_policies
 from sandboxfile.model.template import Recipe
+from sandboxfile.policy.implied import settled
+from sandboxfile.resolve.bound import check_bound
 from sandboxfile.resolve.chains import chain_of
+from sandboxfile.resolve.credentials import Held, resolve_credentials
 from sandboxfile.resolve.inputs import ResolveInputs
 from sandboxfile.resolve.policy_book import PolicyBook
 from sandboxfile.resolve.presets import ORIGIN, preset_settings
@@ -50,15 +53,19 @@ def resolve_policies(
     enforced = tuple(book.enforced())
     found: dict[Path, Policy] = {}
     total = 0
-    for path, own in _wanted(book, recipes or {}):
-        layers = (*enforced, own)
+    for path, written in _wanted(book, recipes or {}):
+        held = _held(book, path)
+        layers = (*enforced, settled(replace(written, allow=(*written.allow, *held.rules))) if held.rules else written)
         count = sum(map(_count, layers))
         total += count
         if count > SANDBOX_RULES or total > PROJECT_RULES:
             detail = f"`{path[1]}` has {count} rules; with it the project has {total}."
             hint = f"the most is {SANDBOX_RULES} for a sandbox and {PROJECT_RULES} for a project"
             return _by_kind(found), (*book.problems, error("Too many rules", detail, file.span(*path), hint))
-        found[path] = Policy(layers, preset_settings(_presets(layers), inputs.presets))
+        settings = {**dict(preset_settings(_presets(layers), inputs.presets)), **dict(held.settings)}
+        found[path] = Policy(layers, tuple(sorted(settings.items())), held.credentials)
+        if file.whole:
+            book.problems += check_bound(found[path], inputs.today, file.span(*path))
     # With a book of its own: what is wrong with a tested policy of the user is no problem until a sandbox uses it.
     if len(policy_tests(file, inputs)) < sum(1 for _ in _tested(book)):
         detail = f"The policies that have `tests` come to more than {PROJECT_RULES} rules with all that they extend."
@@ -73,6 +80,15 @@ def _wanted(book: PolicyBook, recipes: Mapping[str, Recipe]) -> Iterator[tuple[P
         chain = chain_of(book.file, name)
         assert chain is not None, "a recipe comes of a chain"
         yield ("templates", name), book.of_build(chain, recipes[name])
+
+
+def _held(book: PolicyBook, path: Path) -> Held:
+    """What a sandbox has of its agent and of secrets; a build has neither."""
+    if path[0] != "sandboxes":
+        return Held()
+    held, problems = resolve_credentials(book.file, str(path[1]), book.inputs)
+    book.problems += problems
+    return held
 
 
 def _by_kind(found: Mapping[Path, Policy]) -> Policies:

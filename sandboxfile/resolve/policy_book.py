@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.diagnostics import Diagnostic, Span, warning
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.policy import Layer, Rule
 from sandboxfile.model.spec import EXTENDS_LIMIT, Path, PolicyFile, PolicySpec, RuleSpec, SandboxFile
 from sandboxfile.model.template import Recipe
 from sandboxfile.policy.patterns import Pattern, parse_pattern
-from sandboxfile.resolve.chains import MANAGERS, Chain
+from sandboxfile.resolve.chains import MANAGERS, Chain, template_of
 from sandboxfile.resolve.inputs import ResolveInputs
 from sandboxfile.resolve.presets import preset_problems, preset_rules
 
@@ -81,7 +81,8 @@ class PolicyBook:
             steps = [step for step in recipe.steps if step.kind == manager]
             if steps:
                 facts = self.inputs.presets.get(manager)
-                self.problems += preset_problems(manager, facts, self._uses(chain, manager))
+                hint = f"install {manager} on this host, or configure its registry: that is used for the build"
+                self.problems += preset_problems(manager, facts, self._uses(chain, manager), hint)
                 rules += preset_rules(manager, facts, Rule("", place=steps[0].place))
         place = self._place(0, self._written("templates", name))
         return Layer(f"packages of template {name}" if rules else "no policy", allow=tuple(rules), place=place)
@@ -91,7 +92,16 @@ class PolicyBook:
         for name, template in chain.levels:
             if name not in BUILTIN_TEMPLATES and getattr(template.packages, manager):
                 return self._written("templates", name, "packages", manager)
-        return self._written("templates", chain.levels[-1][0])
+        name = chain.levels[-1][0]
+        return self._written("templates", name) if name not in BUILTIN_TEMPLATES else self._chosen(name)
+
+    def _chosen(self, template: str) -> Span | None:
+        """Where the first sandbox that has a built-in template says so, or names the agent that brings it."""
+        for name, sandbox in sorted(self.file.sandboxes.items()):
+            if template_of(sandbox, self.file.defaults) == template:
+                field = "template" if "template" in sandbox.model_fields_set else "agent"
+                return self.file.span("sandboxes", name, field)
+        return None
 
     def _written(self, *path: str) -> Span | None:
         return None if path[1] in BUILTIN_TEMPLATES else self.file.span(*path)

@@ -26,11 +26,16 @@ def preset_settings(presets: Collection[str], facts: Mapping[str, PresetFacts]) 
     return tuple(sorted((name, " ".join(map(_inside, value.split()))) for name, value in settings.items()))
 
 
-def preset_problems(preset: str, facts: PresetFacts | None, span: Span | None) -> Iterator[Diagnostic]:
-    """What is wrong with a preset that is used at `span`."""
+_HINT = "write the host, e.g. registry.example.com:443"
+
+
+def preset_problems(
+    preset: str, facts: PresetFacts | None, span: Span | None, hint: str = _HINT
+) -> Iterator[Diagnostic]:
+    """What is wrong with a preset that is used at `span`; `hint` is what to do where there is no registry."""
     if facts is None or not facts.found:
         detail = f"This host has no {preset} configuration: neither the client nor a configured registry was found."
-        yield error("No registry", detail, span, "write the host, e.g. registry.example.com:443")
+        yield error("No registry", detail, span, hint)
         return
     for registry in facts.registries:
         if registry.stripped:

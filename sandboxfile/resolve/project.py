@@ -1,20 +1,23 @@
 """`resolve`: a file and facts about the host to the state that is wanted. All defaults are applied here."""
 
-import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
-from sandboxfile.model.builtin import DEFAULT_TEMPLATE
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Resources
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Port, Resources
 from sandboxfile.model.spec import Path, Sandbox, SandboxFile
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import MIB
-from sandboxfile.names import SandboxId, name_from
+from sandboxfile.names import SandboxId
 from sandboxfile.resolve import workspaces
+from sandboxfile.resolve.chains import given, template_of
+from sandboxfile.resolve.credentials import agent_of
 from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
-from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed, sources_needed
+from sandboxfile.resolve.identity import check_identity, identity_variables
+from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed, project_of, sources_needed
 from sandboxfile.resolve.policies import resolve_policies
+from sandboxfile.resolve.ports import resolve_ports
+from sandboxfile.resolve.secret_places import check_leaks, check_places
 from sandboxfile.resolve.templates import ResolvedTemplate, resolve_template, title_of
 from sandboxfile.resolve.workspaces import LoadedFile, Placed
 
@@ -28,25 +31,30 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     """
     env_files, found = read_env_files(file, inputs)
     problems: list[Diagnostic] = list(found)
-    files = [inputs.file, *filter(None, [inputs.lock]), *sorted(_env_file_paths(file, inputs))]
+    own = () if inputs.project else (inputs.file, inputs.lock)
+    files = [*filter(None, own), *sorted(_env_file_paths(file, inputs))]
     loaded = [LoadedFile(path, inputs.paths[path]) for path in files]
     placed = _place_all(file, inputs, loaded, problems)
     templates = _templates(file, inputs, problems)
     recipes = {name: template.recipe for name, template in templates.items()}
     policies, found = resolve_policies(file, inputs, recipes)
     problems += found
-    project = file.name or name_from(posixpath.basename(inputs.base))
-    parts = _Parts(file, inputs, templates, env_files, loaded)
+    ports, found = resolve_ports(file)
+    problems += found
+    project = project_of(file, inputs)
+    parts = _Parts(file, inputs, templates, env_files, loaded, ports)
     sandboxes = [_sandbox(SandboxId(project, name), parts, placed[name], problems) for name in sorted(file.sandboxes)]
     held = policies.sandboxes
     whole = [replace(item, policy=held[item.id.name]) for item in sandboxes if item and item.id.name in held]
+    for sandbox in whole:
+        problems += check_leaks(file, sandbox)
     if not file.whole or has_errors(problems) or len(whole) < len(sandboxes):
         return None, in_order(problems)
     wanted = (
         DesiredTemplate(name, template.recipe, policies.templates[name], written=template.written)
         for name, template in templates.items()
     )
-    return DesiredState(project, inputs.file, tuple(whole), tuple(wanted)), in_order(problems)
+    return DesiredState(project, "" if inputs.project else inputs.file, tuple(whole), tuple(wanted)), in_order(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,13 @@ class _Parts:
     templates: Mapping[str, ResolvedTemplate]
     env_files: EnvFiles
     loaded: Sequence[LoadedFile]
+    ports: Mapping[str, tuple[Port, ...]]
 
 
 def _templates(file: SandboxFile, inputs: ResolveInputs, problems: list[Diagnostic]) -> dict[str, ResolvedTemplate]:
     """All of the file, and the built-in ones in use, by name."""
-    used = {_given("template", sandbox, file.defaults).template for sandbox in file.sandboxes.values()}
-    names = {*file.templates, *(name or DEFAULT_TEMPLATE for name in used)}
+    used = {template_of(sandbox, file.defaults) for sandbox in file.sandboxes.values()}
+    names = {*file.templates, *used}
     found = {name: resolve_template(file, name, inputs, problems) for name in sorted(names)}
     return {name: template for name, template in found.items() if template is not None}
 
@@ -90,6 +99,7 @@ def _place_all(
     everything = list(dict.fromkeys([*beneath, *(item for items in result.values() for item in items)]))
     problems += workspaces.check(everything, inputs)
     problems += workspaces.check_links(everything, [*loaded, *_template_sources(file, inputs)])
+    problems += check_places(file, everything, inputs)
     return result
 
 
@@ -106,14 +116,17 @@ def _sandbox(
 ) -> DesiredSandbox | None:
     file, inputs, env_files = parts.file, parts.inputs, parts.env_files
     own, beneath = file.sandboxes[id.name], file.defaults
-    name = _given("template", own, beneath).template or DEFAULT_TEMPLATE
+    agent = agent_of(file, id.name)
+    name = template_of(own, beneath)
     template = parts.templates.get(name)
     if template is None:
         return None
-    layers = (template.env, *layers_of(beneath, env_files, inputs), *layers_of(own, env_files, inputs))
-    env = merge(layers, inputs.environment)
+    identity = identity_variables(given("git", own, beneath).git, inputs)
+    problems += check_identity(file, id.name, inputs)
+    written = (*layers_of(beneath, env_files, inputs), *layers_of(own, env_files, inputs))
+    env = merge((dict(agent.environment), identity, template.env, *written), inputs.environment)
     problems += check_passed_on(env, file.span("sandboxes", id.name))
-    command = _given("command", own, beneath).command
+    command = given("command", own, beneath).command
     return DesiredSandbox(
         id=id,
         template=name,
@@ -124,15 +137,12 @@ def _sandbox(
         resources=_resources(own, beneath),
         setup=tuple(Command(argv) for argv in _joined(beneath.setup, own.setup)),
         command=Command(command) if command else None,
-        restart=_given("restart", own, beneath).restart,
-        protect=_given("protect", own, beneath).protect,
+        restart=given("restart", own, beneath).restart,
+        protect=given("protect", own, beneath).protect,
         docker=template.docker,
+        agent=agent.name,
+        ports=parts.ports[id.name],
     )
-
-
-def _given(field: str, own: Sandbox, beneath: Sandbox) -> Sandbox:
-    """Whose value of a field counts: the sandbox's when it gives one, else the defaults'."""
-    return own if field in own.model_fields_set else beneath
 
 
 def _joined(beneath: tuple[tuple[str, ...], ...], own: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:

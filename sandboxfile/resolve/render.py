@@ -2,8 +2,9 @@
 
 Everything is absolute and in its long form; env_files are merged into `env`, defaults into the sandboxes. Templates
 keep their bases, for their levels are built one upon the other. Presets are the rules that they make on this host, and
-what they set is in `env`, except in policies of templates, where that would become part of the image. The user's and
-the machine's enforced policies are not in it: they hold by themselves, wherever they are.
+what they set is in `env`, except in policies of templates, where that would become part of the image. What an agent or
+a secret brings along is not repeated: it comes of those again. The user's and the machine's enforced policies are not
+in it: they hold by themselves, wherever they are.
 """
 
 import json
@@ -11,15 +12,19 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.agents import find_agent
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
+from sandboxfile.model.credential import Credential
+from sandboxfile.model.desired import NO_AGENT, DesiredSandbox, DesiredState
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.spec import Build
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import GIB, MIB
 from sandboxfile.names import is_name
+from sandboxfile.policy.implied import SECRET, without_implied
 from sandboxfile.resolve.chains import MANAGERS
 from sandboxfile.resolve.presets import ORIGIN
+from sandboxfile.resolve.render_secrets import render_secret
 
 # Text that YAML takes for text without quotes, in every version of YAML.
 _BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+-]*\Z|[0-9]+[GM]iB\Z")
@@ -30,16 +35,19 @@ _NOT_TEXT = re.compile(
 
 def config(desired: DesiredState) -> dict[str, Any]:
     """The fully resolved file as plain data, for JSON or `to_yaml`."""
-    result: dict[str, Any] = {"name": desired.project}
+    result: dict[str, Any] = {"name": desired.project} if desired.source else {}  # what commands made is in no project
     written = [template for template in desired.templates if template.written is not None]
     if written:
         result["templates"] = {template.name: _template(template) for template in written}
     if policies := dict(_named_policies(desired)):
         result["policies"] = {name: policies[name] for name in sorted(policies)}
+    listed = {name: credential for item in desired.sandboxes for name, credential in _listed(item.policy)}
+    if listed:
+        result["secrets"] = {name: render_secret(listed[name]) for name in sorted(listed)}
     env = _variables(desired)
     result["sandboxes"] = {item.id.name: _sandbox(item, env.get(item.template, ())) for item in desired.sandboxes}
-    escaped: dict[str, Any] = _escaped(result)
-    return escaped
+    loadable: dict[str, Any] = escaped(result)
+    return loadable
 
 
 def _template(template: DesiredTemplate) -> dict[str, Any]:
@@ -89,12 +97,21 @@ def _variables(desired: DesiredState) -> dict[str, frozenset[str]]:
     return {template: names(template) for template in levels}
 
 
+def _listed(policy: Policy) -> Iterator[tuple[str, Credential]]:
+    """The secrets of the file, not what the agent finds by itself."""
+    for credential in policy.credentials:
+        if credential.origin.startswith(SECRET):
+            yield credential.name, credential
+
+
 def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, Any]:
-    resources = sandbox.resources
-    env: dict[str, str | None] = dict.fromkeys(sorted(inherited))
-    env.update(sandbox.policy.settings)
+    resources, policy = sandbox.resources, sandbox.policy
+    brought = {credential.variable for credential in policy.credentials}
+    env: dict[str, str | None] = dict.fromkeys([*inherited, *dict(find_agent(sandbox.agent).environment)])
+    env.update((name, value) for name, value in policy.settings if name not in brought)
     env.update(sandbox.env)
     fields: dict[str, Any] = {
+        "agent": sandbox.agent if sandbox.agent != NO_AGENT else "",
         "template": sandbox.template,
         "workspaces": [
             {
@@ -105,7 +122,9 @@ def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, A
             }
             for w in sandbox.workspaces
         ],
-        "policy": _own_policy(sandbox.policy.own),
+        "policy": _own_policy(policy.own),
+        "secrets": [name for name, _ in _listed(policy)],
+        "ports": [port.text for port in sandbox.ports],
         "env": {name: env[name] for name in sorted(env)},
         "resources": {"cpus": resources.cpus, "memory": _size(resources.memory), "disk": _size(resources.disk)},
         "setup": [list(command.argv) for command in sandbox.setup],
@@ -118,7 +137,7 @@ def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, A
 
 def _named_policies(desired: DesiredState) -> Iterator[tuple[str, dict[str, Any]]]:
     """Policies of the file by name, enforced ones last: the same policy may also be some sandbox's own."""
-    layers = [layer for sandbox in desired.sandboxes for layer in sandbox.policy.layers]
+    layers = [without_implied(layer) for sandbox in desired.sandboxes for layer in sandbox.policy.layers]
     # Of a build whose policy sets something, its own layer is printed where it is used: see `_build_policy`.
     for template in desired.templates:
         layers += template.policy.layers[:-1] if template.policy.settings else template.policy.layers
@@ -133,6 +152,7 @@ def _name_in_file(layer: Layer) -> str:
 
 
 def _own_policy(layer: Layer) -> str | dict[str, Any]:
+    layer = without_implied(layer)
     return "" if layer == NO_POLICY.own else _name_in_file(layer) or _policy(layer)
 
 
@@ -173,11 +193,12 @@ def _size(count: int) -> str | int:
     return count
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
+    """Plain data whose texts mean themselves when they are loaded: `$` written `$$`."""
     if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
+        return {key: escaped(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_escaped(item) for item in value]
+        return [escaped(item) for item in value]
     return value.replace("$", "$$") if isinstance(value, str) else value
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.diagnostics import Diagnostic, Span, error
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.packages import Manager, package_name
 from sandboxfile.model.references import parse_image_reference

@@ -78,12 +78,12 @@ def check_links(items: Sequence[Placed], loaded: Sequence[LoadedFile]) -> Iterat
     """Symlinks inside an `rw` workspace that lead to another workspace or to a loaded file: a guest can turn them."""
     writable = [item for item in items if item.mode == "rw"]
     for item in items:
-        if link := _link_within(item.fact, writable):
+        if link := link_within(item.fact, writable):
             detail = _changeable(item.written, "reached", link)
             yield error("Symlink inside a workspace", detail, item.span, f"write the real path, {item.fact.real}")
     for file in loaded:
         for item in writable:
-            if link := _link_within(file.fact, [item]):
+            if link := link_within(file.fact, [item]):
                 detail = _changeable(file.path, "loaded", link)
                 hint = f"make the workspace read-only, or use the real file, {file.fact.real}"
                 yield error("Symlink inside a workspace", detail, item.span, hint)
@@ -94,7 +94,7 @@ def finish(item: Placed, loaded: Sequence[LoadedFile]) -> Workspace:
     source = item.fact.real
     if item.mode == "ro":
         return Workspace(source, item.target, "ro")
-    files = (posixpath.relpath(file.fact.real, source) for file in loaded if _inside(file.fact.real, source))
+    files = (posixpath.relpath(file.fact.real, source) for file in loaded if inside(file.fact.real, source))
     return Workspace(source, item.target, "rw", tuple(sorted({*DEFAULT_PROTECT, *item.protect, *files})))
 
 
@@ -125,20 +125,20 @@ def _unsafe(source: str, inputs: ResolveInputs) -> str | None:
     home = inputs.paths[inputs.home].real
     if source == home:
         return "is the home directory: keys, credentials and settings are in it"
-    if _inside(home, source):
+    if inside(home, source):
         return f"contains the home directory {home}"
     for private in inputs.private:
         real = inputs.paths[private].real
-        if _inside(real, source) or _inside(source, real):
-            word = "is" if source == real else "contains" if _inside(real, source) else f"is in {real},"
+        if inside(real, source) or inside(source, real):
+            word = "is" if source == real else "contains" if inside(real, source) else f"is in {real},"
             return f"{word} the directory where sandboxfile keeps its own files"
-    if any(_inside(source, kernel) for kernel in _KERNEL) and not _inside(source, "/dev/shm"):  # noqa: S108
+    if any(inside(source, kernel) for kernel in _KERNEL) and not inside(source, "/dev/shm"):  # noqa: S108
         return "belongs to the kernel"
     return None
 
 
 def _wrong_target(item: Placed) -> Diagnostic | None:
-    system = next((place for place in _SYSTEM_INSIDE if _inside(item.target, place)), None)
+    system = next((place for place in _SYSTEM_INSIDE if inside(item.target, place)), None)
     if item.target in _SYSTEM or system:
         detail = f"The target `{item.target}` would hide a part of the sandbox's own system."
         hint = "give it another target: PATH:/workspace"
@@ -154,7 +154,7 @@ def _clashes(items: Sequence[Placed]) -> Iterator[Diagnostic]:
             if item.target == other.target:
                 detail = f"Two workspaces have the target `{item.target}`."
                 yield error("Duplicate target", detail, item.target_span, "give one of them another target")
-            elif _inside(item.target, other.target) or _inside(other.target, item.target):
+            elif inside(item.target, other.target) or inside(other.target, item.target):
                 inner, outer = sorted((item.target, other.target), key=len, reverse=True)
                 detail = f"The target `{inner}` lies inside the target `{outer}` of another workspace."
                 hint = "give one of them another target; `protect` keeps a part of a workspace read-only"
@@ -166,10 +166,10 @@ def _changeable(path: str, how: str, link: str) -> str:
     return f"`{path}` is {through} that a sandbox can change."
 
 
-def _link_within(fact: PathFact, writable: Sequence[Placed]) -> str | None:
-    return next((link for link in fact.links for item in writable if _inside(link, item.fact.real)), None)
+def link_within(fact: PathFact, writable: Sequence[Placed]) -> str | None:
+    return next((link for link in fact.links for item in writable if inside(link, item.fact.real)), None)
 
 
-def _inside(path: str, directory: str) -> bool:
+def inside(path: str, directory: str) -> bool:
     """Whether `path` is `directory` or below it."""
     return path == directory or path.startswith(directory.rstrip("/") + "/")

@@ -19,7 +19,8 @@ EXAMPLES = [*sorted((REPOSITORY / "examples").glob("*/sandbox.y*ml")), *sorted(G
 REFUSED = [
     "unknown_field", "wrong_type", "not_a_map", "text_only", "missing_sandboxes", "invalid_name", "unsupported_value",
     "invalid_env", "invalid_package", "invalid_size", "invalid_workspace", "invalid_command",
-    "policy_fields", "template_fields",
+    "policy_fields", "template_fields", "secret_sources", "secret_bindings", "agent_unknown",
+    "ports_wrong", "git_identity",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.policy import NO_POLICY, Policy, Request
 from sandboxfile.policy.compiled import compile_policy
 from sandboxfile.policy.explain import denial_text, reach, reach_changes, widenings
@@ -167,3 +168,5 @@ def test_settings_are_told_by_name(layer):
     own = layer()
     changed = reach_changes(Policy((own,)), Policy((own,), settings=(("PIP_INDEX_URL", "https://mirror.example.com"),)))
     assert changed == ("gets other network settings: PIP_INDEX_URL",)
+    credential = Credential("c", SecretSource("store", "c"), variable="TOKEN", placeholder="x")
+    assert reach_changes(Policy((own,)), Policy((own,), (("TOKEN", "x"),), (credential,))) == ()

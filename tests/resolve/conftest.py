@@ -13,6 +13,7 @@ from sandboxfile.resolve.inputs import (
     PathFact,
     PolicyFiles,
     PresetFacts,
+    Registry,
     ResolveInputs,
     Source,
     SourceFact,
@@ -37,6 +38,9 @@ class Host:
     policies: PolicyFiles = field(default_factory=PolicyFiles)
     presets: dict[str, PresetFacts] = field(default_factory=dict)
     sources: dict[Source, SourceFact] = field(default_factory=dict)
+    project: str = ""
+    stored: frozenset[str] = frozenset()
+    git_identity: tuple[str, str] | None = None
 
     def directory(self, *paths: str) -> "Host":
         self.facts.update({path: PathFact("directory", path) for path in paths})
@@ -57,6 +61,12 @@ class Host:
             self.facts.setdefault(name, PathFact("directory" if kind == "context" else "file", name))
         return self
 
+    def preset(self, *names: str) -> "Host":
+        """Clients of this host, each configured for a registry."""
+        for name in names:
+            self.presets[name] = PresetFacts(True, (Registry(f"https://{name}.example.com/"),))
+        return self
+
     def policy_files(self, *, user: str = "", machine: str = "") -> "Host":
         of_machine, problems = load_policies(machine, "/etc/policy.yaml") if machine else (None, ())
         names = frozenset(of_machine.policies) if of_machine else frozenset()
@@ -75,7 +85,18 @@ class Host:
         missing = SourceFact(problem="there is no such thing")
         sources = {source: missing for source in sources_needed(file, base, HOME)} | self.sources
         return file, ResolveInputs(
-            self.file, HOME, PRIVATE, paths, self.environment, self.policies, self.presets, "2026-11-21", sources
+            self.file,
+            HOME,
+            PRIVATE,
+            paths,
+            self.environment,
+            self.policies,
+            self.presets,
+            "2026-11-21",
+            sources,
+            project=self.project,
+            stored=self.stored,
+            git_identity=self.git_identity,
         )
 
     def resolve(self, text: str) -> tuple[DesiredState | None, Diagnostics]:

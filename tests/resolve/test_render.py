@@ -3,11 +3,12 @@
 import json
 from dataclasses import replace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.language.document import parse
 from sandboxfile.language.tree import Node, Sequence, Table
+from sandboxfile.language.validate import load
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.policy import NO_POLICY, Rule
 from sandboxfile.resolve.inputs import PresetFacts, Registry
@@ -246,6 +247,112 @@ def test_templates_are_printed_in_full_with_absolute_paths(new_host):
     }
     assert templates["bare"] == {"base": "shell", "packages": {"npm": ["x"]}}
     assert "base" not in templates  # the built-in ones are there without being written
+
+
+AGENTS = """\
+name: shop
+defaults: {git: host, template: shell}
+secrets:
+  anthropic: {env: ANTHROPIC_API_KEY}
+  github: {store: github, inject: [{host: api.github.com, header: Authorization, value: "Bearer {secret}"}]}
+  tracker:
+    file: ~/.config/tracker/$$token
+    env: TRACKER_TOKEN
+    inject: [{host: tracker.example.com, header: X-Key, value: "k $$ {secret}"}, {host: "[2001:db8::1]:444", query: k}]
+  forge: {command: [./print, "$$x", "a b"], inject: [{host: git.example.com, git: true}, {host: a.example.com}], env: F}
+  basic: {store: kept, inject: [{host: "b.example.com:8443", basic: me}, {host: c.example.com, bearer: true}]}
+  unused: {env: UNUSED, inject: [{host: x.example.com}]}
+policies:
+  p: {allow: [a.example.com, {preset: npm}]}
+  team: {enforce: true, mode: allow}
+sandboxes:
+  web: {agent: claude, secrets: [tracker, forge, anthropic], policy: p, ports: ["8080:80", "[::1]:8080:81"]}
+  two: {agent: claude, policy: p, env: {DISABLE_AUTOUPDATER: null, GIT_AUTHOR_NAME: me, ANTHROPIC_API_KEY: null}}
+  inline: {agent: codex, secrets: [basic, github], policy: {block: [api.openai.com]}}
+  plain: {secrets: [github]}
+  none: {git: {name: Bob, email: bob@example.com}}
+"""
+
+
+def host_of_agents(made):
+    made.environment = {"ANTHROPIC_API_KEY": "x", "OPENAI_API_KEY": "y"}
+    made.git_identity = ("Ada", "ada@example.com")
+    return made.preset("npm")
+
+
+def wanted(host, text):
+    desired, problems = host.resolve(text)
+    assert desired is not None, problems
+    return desired
+
+
+def test_agents_secrets_and_ports_of_config_are_the_same(new_host):
+    state = wanted(host_of_agents(new_host()), AGENTS)
+    text = to_yaml(config(state))
+    again = wanted(host_of_agents(new_host()), text)
+    assert meaning(again) == meaning(state)
+    for before, after in zip(state.sandboxes, again.sandboxes, strict=True):
+        assert (after.agent, after.ports, after.env) == (before.agent, before.ports, before.env)
+        assert after.policy.credentials == before.policy.credentials
+        assert after.policy.settings == before.policy.settings
+    assert to_yaml(config(again)) == text
+
+
+def test_what_agents_and_secrets_bring_is_not_repeated(host):
+    data = config(wanted(host_of_agents(host), AGENTS))
+    assert sorted(data["secrets"]) == ["anthropic", "basic", "forge", "github", "tracker"]
+    assert data["secrets"]["anthropic"] == {"env": "ANTHROPIC_API_KEY"}
+    assert data["policies"]["p"]["allow"] == ["a.example.com", "npm.example.com:443"]
+    assert "policy" not in data["sandboxes"]["plain"]
+    assert data["sandboxes"]["web"]["secrets"] == ["anthropic", "forge", "tracker"]
+    assert data["sandboxes"]["web"]["ports"] == ["127.0.0.1:8080:80", "[::1]:8080:81"]
+    assert not any("placeholder" in str(item) or "sbx-secret" in str(item) for item in data["sandboxes"].values())
+
+
+INJECT = st.fixed_dictionaries({"host": st.sampled_from(["a.example.com", "b.example.com:8443", "::1"])}).flatmap(
+    lambda place: st.sampled_from(
+        [{}, {"bearer": True}, {"basic": "me"}, {"query": "k"}, {"git": True}, {"header": "X", "value": "{secret} $$"}]
+    ).map(lambda way: place | way)
+)
+SOURCE = st.sampled_from(
+    [{"env": "A"}, {"file": "~/a", "env": "A"}, {"store": "a", "env": "A"}, {"command": ["a", "$$"], "env": "A"}]
+)
+SERVICE = st.sampled_from(
+    [
+        {"env": "ANTHROPIC_API_KEY"},
+        {"store": "x"},
+        {"store": "openai"},
+        {"file": "~/a", "env": "B"},
+        {"store": "x", "inject": [{"host": "api.openai.com", "bearer": True}]},
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    SOURCE,
+    st.lists(INJECT, min_size=1, max_size=3, unique_by=str),
+    SERVICE,
+    st.sampled_from(["anthropic", "openai"]),
+    st.sampled_from(["claude", "codex", "shell"]),
+    st.sets(st.sampled_from(["ANTHROPIC_API_KEY", "OPENAI_API_KEY"])),
+    st.sampled_from([[], ["own"], ["own", "service"], ["service"]]),
+)
+def test_config_of_any_secrets_loads_to_the_same(new_host, source, inject, service, name, agent, known, listed):
+    secrets = {"own": {**source, "inject": inject}, name: service}
+    sandbox = {"agent": agent, "template": "shell", "secrets": [name if each == "service" else each for each in listed]}
+    text = json.dumps({"name": "shop", "secrets": secrets, "sandboxes": {"web": sandbox}})
+
+    def host():
+        made = new_host()
+        made.environment = dict.fromkeys(known, "x")
+        return made
+
+    file, _, problems = load(text, "f")
+    state = host().resolve(text)[0] if file is not None and not problems else None
+    event(f"whole: {state is not None}")
+    if state is not None:
+        assert wanted(host(), to_yaml(config(state))) == state
 
 
 WORDS = st.sampled_from(["A", "B", "C"])

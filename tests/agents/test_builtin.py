@@ -2,7 +2,7 @@
 
 import pytest
 
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.model.spec import Template
 
 
