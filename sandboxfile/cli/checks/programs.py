@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.cli.checks.check import Check, check
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.capacity import SYSTEM_DIRECTORIES
 from sandboxfile.images.packages.sources import OVERRIDE, host_sources
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.vm import filters, jail
 from sandboxfile.vm.file_servers import find_file_server
 

@@ -1,0 +1,101 @@
+"""The value that a source gives now: a variable, a file, a command, the store. Blocking; keeps nothing, caches nothing.
+
+What is raised says which source and why, and never a part of a value.
+"""
+
+import os
+import shlex
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.spawn import passed_on
+from sandboxfile.model.credential import SecretSource
+from sandboxfile.secrets.commands import TIMEOUT, CommandFlood, CommandTimeout, Ended, run_command
+from sandboxfile.secrets.store import Store
+from sandboxfile.secrets.values import LIMIT, SecretError, usable
+
+_SHOWN = 1000  # characters of what a failed command complained
+_TELLING = 4  # characters of a word that, printed on both streams, may be of the value
+
+
+def read(source: SecretSource, layout: Layout, environ: Mapping[str, str], *, tell_errors: bool = False) -> str:
+    """The value. Raises SecretError when there is none, or none that can be used; StateError.
+
+    Whoever reads, programs get the part of the environment that the gateway has too: what works before a sandbox boots
+    works later. `tell_errors`: the error of a command that fails has the end of its standard error as `output`; that
+    is for the user's own terminal alone.
+    """
+    match source.kind:
+        case "env":
+            return _variable(source.name, environ)
+        case "file":
+            return read_secret_file(Path(source.name))
+        case "command":
+            return _printed(source.command, environ, tell_errors)
+        case "store":
+            return Store(layout, passed_on(environ)).get(source.name)
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str:
+    value = environ.get(name)
+    if value is None:
+        raise SecretError(f"the variable {name} is not set", hint=f"export {name}=...")
+    return usable(value, f"the variable {name}")
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def read_secret_file(path: Path) -> str:
+    """The value in a regular file. Raises SecretError."""
+    try:
+        # Without O_NONBLOCK a FIFO would wait for a writer, for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        raise SecretError(f"there is no file {path}", hint="write the secret into it, and chmod 600 it") from None
+    except OSError as exc:
+        raise SecretError(f"cannot read {path}: {exc.strerror}", hint=f"ls -l {shlex.quote(str(path))}") from None
+    except ValueError:
+        raise SecretError("the name of the file has a NUL in it") from None
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise SecretError(f"cannot read {path}: it is not a regular file")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return usable(file.read(LIMIT + 3), f"the file {path}")  # a newline, and one byte too many
+    except OSError as exc:
+        raise SecretError(f"cannot read {path}: {exc.strerror}") from None
+    finally:
+        os.close(handle)
+
+
+# --- commands ----------------------------------------------------------------------------------------------------
+
+
+def _printed(command: tuple[str, ...], environ: Mapping[str, str], tell_errors: bool) -> str:
+    name = f"the command {shlex.join(command)}"
+    hint = "run it yourself, in your home directory: it must print the secret and nothing else"
+    try:
+        ended = run_command(command, passed_on(environ))
+    except OSError as exc:
+        raise SecretError(f"{name} cannot be started: {exc.strerror}", hint=hint) from None
+    except ValueError:
+        raise SecretError(f"{name} cannot be started: there is a NUL in it", hint=hint) from None
+    except CommandTimeout:
+        raise SecretError(f"{name} did not end within {TIMEOUT:g} s", hint=hint) from None
+    except CommandFlood:
+        raise SecretError(f"{name} printed more than {LIMIT >> 10} KiB", hint=hint) from None
+    if ended.code != 0:
+        said = f"was ended by signal {-ended.code}" if ended.code < 0 else f"ended with exit code {ended.code}"
+        raise SecretError(f"{name} {said}", hint=hint, output=_complaint(ended) if tell_errors else "")
+    return usable(ended.output, f"what {name} printed", hint)
+
+
+def _complaint(ended: Ended) -> str:
+    """The end of its standard error, unless a part of what it printed otherwise is in it too."""
+    complaint = ended.errors.decode(errors="replace")
+    words = ended.output.decode(errors="replace").split()
+    if any(len(word) >= _TELLING and word in complaint for word in words):
+        return "(what it said is not shown: a part of what it printed is in it)"
+    return complaint[-_SHOWN:]
