@@ -7,6 +7,7 @@ __main__       takes the lock, then:
 runner         the process: listens, lives as long as it is needed
 registrations  one connection, one sandbox: policy, listeners, their end
 tenant         one sandbox: decides, dials, logs; cuts what a new policy denies
+values         of the credentials of one sandbox              sources        those that this host keeps
 log, records   the network log on disk, and what a line of it holds
 resolver       names to addresses on this host               overrides      what its operator says instead
 upstream       connections out, directly or by proxy          slots          how many connections there may be

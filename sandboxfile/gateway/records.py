@@ -1,7 +1,7 @@
 """What one line of the network log holds. Pure.
 
 Whatever comes from inside is bounded here and escaped by JSON: a host of 253 characters, a path of 1024. Neither
-queries nor headers nor bodies are ever written.
+queries nor headers nor bodies are ever written; of credentials their names are.
 """
 
 import json
@@ -29,9 +29,19 @@ class Ending:
 
 
 def record(
-    sandbox: str, request: Request, decision: Decision, via: Via, inspected: bool, started: float, ending: Ending
+    sandbox: str,
+    request: Request,
+    decision: Decision,
+    via: Via,
+    inspected: bool,
+    started: float,
+    ending: Ending,
+    injected: tuple[str, ...] = (),
 ) -> Record:
-    """The record of a flow that began at `started` (seconds since 1970) and ends now."""
+    """The record of a flow that began at `started` (seconds since 1970) and ends now.
+
+    `injected` are names of credentials; a line without any has no such field.
+    """
     return {
         "time": moment(started),
         "sandbox": sandbox,
@@ -53,7 +63,7 @@ def record(
         "error": ending.error[:_ERROR],
         "via": via,
         "inspected": inspected,
-    }
+    } | ({"injected": list(injected)} if injected else {})
 
 
 def name_record(sandbox: str, host: str, reason: str) -> Record:

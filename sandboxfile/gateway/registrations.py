@@ -21,6 +21,7 @@ from sandboxfile.control.egress import (
     Confirmed,
     Listen,
     Message,
+    Provide,
     Refused,
     Register,
     Role,
@@ -36,8 +37,10 @@ from sandboxfile.gateway.log import NetworkLog
 from sandboxfile.gateway.names import Names, serve_names
 from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.gateway.slots import Slots, Total
+from sandboxfile.gateway.sources import Reader, Sources
 from sandboxfile.gateway.tenant import Authority, Tenant
 from sandboxfile.gateway.transparent import serve_transparent
+from sandboxfile.gateway.values import Values
 from sandboxfile.host.saying import say
 from sandboxfile.names import SandboxId
 from sandboxfile.policy.compiled import compile_policy
@@ -62,8 +65,11 @@ class Registration:
 class Registrations:
     """All sandboxes that are served."""
 
-    def __init__(self, resolver: Resolver, interceptor: Callable[[], Awaitable[Interceptor]]) -> None:
+    def __init__(
+        self, resolver: Resolver, interceptor: Callable[[], Awaitable[Interceptor]], read_secret: Reader
+    ) -> None:
         self._resolver = resolver
+        self._sources = Sources(read_secret)
         self._interceptor = interceptor
         self._total = Total()
         self._current: dict[str, Registration] = {}
@@ -151,7 +157,10 @@ class Registrations:
         except OSError as exc:
             raise ControlError(f"the network log {log} cannot be opened: {exc.strerror}") from exc
         authority = Authority(message.certificate, message.key)
-        tenant = Tenant(message.sandbox, compiled, authority, network_log, self._resolver, dict(message.proxies))
+        values = Values(self._sources)
+        tenant = Tenant(
+            message.sandbox, compiled, authority, network_log, self._resolver, dict(message.proxies), values
+        )
         names = Names(tenant)
         return Registration(tenant, names, Door(tenant, names.addresses, Slots(self._total), self._interceptor))
 
@@ -206,6 +215,9 @@ async def _answer(
             compiled = await to_thread.run_sync(compile_policy, policy)
             registration.tenant.set_policy(compiled)
             return Confirmed(compiled.fingerprint)
+        case Provide(values):
+            registration.tenant.values.give(values)
+            return Accepted()
     raise ControlError(f"{type(message).__name__} is not for a registered sandbox")
 
 

@@ -2,7 +2,9 @@
 
 import gc
 import os
+import resource
 import signal
+from functools import partial
 
 import anyio
 
@@ -14,6 +16,7 @@ from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import private_directory
 from sandboxfile.host.tasks import beside
+from sandboxfile.secrets.sources import read
 
 _FIRST = 10.0  # seconds that the first supervisor may take to come
 _COLLECTED = 20_000  # objects more than before; connections are made of objects, and seldom of cycles
@@ -25,11 +28,12 @@ async def run(layout: Layout, lock: int) -> int:
 
     Raises HostError when there is nowhere to listen.
     """
+    _leave_no_core()
     private_directory(layout.runtime)
     overrides = Overrides(layout.resolver_overrides)
     resolver = Resolver(overrides)
     interception = Interception(overrides)
-    registrations = Registrations(resolver, interception.get)
+    registrations = Registrations(resolver, interception.get, partial(read, layout=layout, environ=os.environ))
     with listen(layout.gateway_socket) as listener:
         try:
             async with beside(interception.load) as group:
@@ -44,6 +48,13 @@ async def run(layout: Layout, lock: int) -> int:
             os.close(lock)
             resolver.close()
     return 0
+
+
+def _leave_no_core() -> None:
+    """Secrets are in this memory. One byte: less than any dump has, and by it the kernel starts no collector either."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 async def _stop_on_signals(scope: anyio.CancelScope) -> None:

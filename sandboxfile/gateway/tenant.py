@@ -22,9 +22,11 @@ from sandboxfile.gateway.records import Ending, Via, record
 from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.gateway.streams import streams
 from sandboxfile.gateway.upstream import Routes, connect
+from sandboxfile.gateway.values import Values
 from sandboxfile.host.own_addresses import guarded, is_exact
 from sandboxfile.host.saying import say
 from sandboxfile.model.policy import Decision, Policy, Protocol, Request
+from sandboxfile.policy.bindings import NOTHING_BOUND, Bindings
 from sandboxfile.policy.compiled import Compiled
 from sandboxfile.policy.explain import denial_text
 from sandboxfile.policy.patterns import Address, literal, url
@@ -94,12 +96,14 @@ class Tenant:
         log: NetworkLog,
         resolver: Resolver,
         proxies: Mapping[str, str],
+        values: Values,
     ) -> None:
         self.id = id
         self.name = id.rpartition("/")[2]
         self.authority = authority
         self.certificates: Any = None
         self.log = log
+        self.values = values
         self._routes = Routes(proxies)
         self._resolver = resolver
         self._resolutions = CapacityLimiter(_RESOLUTIONS)
@@ -183,6 +187,11 @@ class Tenant:
         """Whether only an address can tell if a name is bypassed."""
         return self._bypasses_addresses
 
+    @property
+    def bindings(self) -> Bindings:
+        """Where credentials may go by the policy of now. Another object as soon as there is another policy."""
+        return NOTHING_BOUND if self._closed else self._compiled.bindings
+
     # --- flows ---------------------------------------------------------------------------------------------------
 
     def begin(
@@ -193,15 +202,16 @@ class Tenant:
         *,
         via: Via = "proxy",
         inspected: bool = True,
+        injected: tuple[str, ...] = (),
     ) -> Flow:
         """Open a log entry. `cut` is called once, not before this returns, when a later policy denies the request.
 
-        A denial is logged at once, and its flow is over.
+        `injected`: the names of credentials that go along. A denial is logged at once, and its flow is over.
         """
 
         def finish(flow: Flow, ending: Ending) -> None:
             self._flows.discard(flow)
-            found = record(self.id, request, flow.decision, via, inspected, flow.started, ending)
+            found = record(self.id, request, flow.decision, via, inspected, flow.started, ending, injected)
             self.log.write(found, urgent=not flow.decision.allowed)
 
         flow = Flow(request, decision, cut, finish)
@@ -238,6 +248,7 @@ class Tenant:
     def close(self) -> None:
         """Deny everything from now on, and cut what is open."""
         self._closed = self._changed = True
+        self.values.forget()
         for flow in list(self._flows):
             flow.cut("the sandbox is no longer registered")
 
@@ -250,6 +261,7 @@ class Tenant:
         self._blocks_addresses = _has_addresses(compiled.policy, "block")
         self._bypasses_addresses = _has_addresses(compiled.policy, "bypass")
         self._compiled = compiled
+        self.values.adopt(compiled.policy.credentials)
         # The same few connections are decided about again and again; a decision depends on nothing but its key.
         self._decided: dict[tuple[Request, tuple[Address, ...] | None, str], Decision] = {}
 

@@ -15,7 +15,17 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sandboxfile.control.egress import Accepted, Confirmed, Listen, Message, Register, SetPolicy, decode, encode
+from sandboxfile.control.egress import (
+    Accepted,
+    Confirmed,
+    Listen,
+    Message,
+    Provide,
+    Register,
+    SetPolicy,
+    decode,
+    encode,
+)
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import Policy
@@ -56,6 +66,9 @@ class Registered:
 
     def set_policy(self, policy: Policy) -> None:
         assert self.ask(SetPolicy(policy)) == Confirmed(fingerprint(policy))
+
+    def provide(self, **values: str) -> None:
+        assert self.ask(Provide(tuple(values.items()))) == Accepted()
 
     def records(self) -> list[dict[str, Any]]:
         """What its network log holds so far."""
@@ -105,6 +118,11 @@ class Gateway:
         made = Registered(self.layout.gateway_socket, self._place, name, policy, proxies)
         self._stack.callback(made.close)
         return made
+
+    @property
+    def process(self) -> Path:
+        """What the kernel shows of it."""
+        return Path("/proc", str(self._child.pid))
 
     def said(self) -> str:
         """Its own log."""

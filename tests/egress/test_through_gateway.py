@@ -5,23 +5,21 @@ No machine: clients use the explicit proxy of a registered sandbox on loopback.
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Request, TextMessage
 
-from sandboxfile.model.policy import Layer, Policy, Rule
+from sandboxfile.model.policy import Rule
 
 from . import packages
-from .gateway import gateway
+from .inside import Inside, policy
 from .ledger import Hits
 from .origin import GREETING
 from .pattern import pattern, pattern_digest
@@ -29,89 +27,7 @@ from .pattern import pattern, pattern_digest
 AMOUNT = 20 << 20
 
 
-def policy(*allow, block=(), bypass=(), mode="deny", inspect="full"):
-    rules = tuple(rule if isinstance(rule, Rule) else Rule(rule) for rule in allow)
-    return Policy(
-        (
-            Layer(
-                "policy web",
-                mode,
-                rules,
-                tuple(map(Rule, block)),
-                tuple(map(Rule, bypass)),
-                inspect,
-                place="f.yaml:1:1",
-            ),
-        )
-    )
-
-
 OPEN = policy("api.example.com", "cdn.example.com:443")
-
-
-class Inside:
-    """What a program in a sandbox could do, with the variables that it would have."""
-
-    def __init__(self, running, registered, origin, home):
-        self.running, self.registered, self.origin, self.home = running, registered, origin, home
-
-    @property
-    def environment(self):
-        proxy = f"http://127.0.0.1:{self.registered.port}"
-        names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
-        bundles = ("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "GIT_SSL_CAINFO")
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(self.home),
-            "GIT_CONFIG_SYSTEM": "/dev/null",
-            "PIP_CONFIG_FILE": "/dev/null",
-            "npm_config_globalconfig": "/dev/null",  # this host's own may name another bundle
-            **dict.fromkeys(names, proxy),
-            **dict.fromkeys((*bundles, "NODE_EXTRA_CA_CERTS"), str(self.registered.trusted)),
-        }
-
-    def run(self, *command, code=0, cwd=None):
-        done = subprocess.run(command, env=self.environment, cwd=cwd or self.home, capture_output=True, timeout=120)
-        assert done.returncode == code, (done, self.running.said())
-        return done.stdout
-
-    def curl(self, *arguments, code=0):
-        return self.run("curl", "-q", "-sS", "--max-time", "60", *arguments, code=code)
-
-    @contextmanager
-    def tunnel(self, target, name=None, protocols=("http/1.1",)):
-        """A connection through CONNECT; with `name`, TLS to that name within."""
-        with socket.create_connection(("127.0.0.1", self.registered.port), 30) as sock:
-            sock.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
-            head = b""
-            while not head.endswith(b"\r\n\r\n") and (got := sock.recv(1)):
-                head += got
-            assert head.startswith(b"HTTP/1.1 200"), head
-            if name is None:
-                yield sock
-                return
-            context = ssl.create_default_context(cafile=str(self.registered.trusted))
-            context.set_alpn_protocols(list(protocols))
-            with context.wrap_socket(sock, server_hostname=name) as stream:
-                yield stream
-
-
-@pytest.fixture
-def sandbox(origin, clean_home, tmp_path):
-    """Registers a sandbox with a policy; the gateway is started with the first."""
-    home = tmp_path / "home"
-    home.mkdir()
-    with gateway(clean_home) as running:
-        started = []
-
-        def make(given=OPEN, name="web", **overrides):
-            origin.publish(running.layout.config, overrides.pop("resolve", None))
-            if not started:
-                running.start()
-                started.append(running)
-            return Inside(running, running.register(name, given, **overrides), origin, home)
-
-        yield make
 
 
 def _said(stream):
@@ -127,7 +43,7 @@ def _said(stream):
 
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_allowed_hosts_answer_and_others_are_refused_with_the_reason(sandbox, origin, version):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     got = json.loads(inside.curl(version, "https://api.example.com/headers"))
     assert got["sni"] == "api.example.com"
     assert inside.curl("http://api.example.com/") == b"hello from the origin\n"
@@ -157,7 +73,7 @@ def test_large_bodies_pass_whole_both_ways(sandbox, tmp_path, version, given):
 
 
 def test_events_are_passed_on_as_they_come(sandbox):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     said = inside.curl(
         "-N", "-w", "%{time_starttransfer} %{time_total}", "https://api.example.com/events/4/0.3"
     ).decode()
@@ -248,7 +164,7 @@ def test_servers_are_verified_against_what_the_host_trusts(sandbox, origin):
 
 
 def test_redirects_to_a_denied_host_end_there(sandbox, origin):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     assert inside.curl("-L", "https://api.example.com/redirect/2") == b"hello from the origin\n"
     away = "https://api.example.com/redirect?to=https://evil.example.org/"
     assert b"evil.example.org" in inside.curl("-L", away)
@@ -300,7 +216,7 @@ def test_the_tls_name_and_the_connect_target_must_agree(sandbox, origin, given):
 )
 @pytest.mark.parametrize("kept", [False, True], ids=["first", "second"])
 def test_a_request_for_another_host_never_leaves_by_an_allowed_one(sandbox, origin, request_bytes, kept):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     with inside.tunnel("api.example.com:443", "api.example.com") as stream:
         if kept:
             stream.sendall(b"GET /status/204 HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
@@ -378,14 +294,14 @@ def test_a_tightened_policy_cuts_a_running_download(sandbox, origin, given):
 
 
 def test_sandboxes_have_their_own_policies_and_authorities(sandbox):
-    one, two = sandbox(), sandbox(policy("cdn.example.com"), name="two")
+    one, two = sandbox(OPEN), sandbox(policy("cdn.example.com"), name="two")
     assert one.curl("https://api.example.com/") == b"hello from the origin\n"
     assert b"sandbox 'two'" in two.curl("https://api.example.com/")
     two.curl("--cacert", str(one.registered.trusted), "https://cdn.example.com/", code=60)
 
 
 def test_nothing_passes_once_the_gateway_is_killed(sandbox, origin):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     inside.curl("https://api.example.com/")
     inside.running.kill()
     before = origin.hits()
@@ -400,7 +316,7 @@ def test_nothing_passes_once_the_gateway_is_killed(sandbox, origin):
 
 
 def test_the_log_tells_what_passed_and_what_did_not(sandbox):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     inside.curl("https://api.example.com/bytes/1000?secret=1")
     inside.curl("https://evil.example.org/x")
     deadline = time.monotonic() + 10
@@ -468,7 +384,7 @@ def test_npm_installs_through_it(sandbox):
 
 
 def test_python_and_wget_read_through_it(sandbox):
-    inside = sandbox()
+    inside = sandbox(OPEN)
     program = "import urllib.request as u; print(u.urlopen('https://api.example.com/').read().decode(), end='')"
     assert inside.run(sys.executable, "-c", program) == b"hello from the origin\n"
     if shutil.which("wget"):

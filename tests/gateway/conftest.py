@@ -22,11 +22,13 @@ from sandboxfile.control import egress
 from sandboxfile.control.egress import Listen, Message, Register, Role
 from sandboxfile.control.server import listen
 from sandboxfile.control.wire import Wire
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.gateway.overrides import Overrides
 from sandboxfile.gateway.registrations import Registrations
 from sandboxfile.gateway.resolver import Resolver
 from sandboxfile.gateway.streams import Peeked
 from sandboxfile.gateway.tenant import Tenant
+from sandboxfile.model.credential import SecretSource
 from sandboxfile.model.policy import Layer, Policy, Rule
 
 TIMEOUT = 20.0
@@ -178,6 +180,10 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
         writer.close()
 
 
+def no_source(source: SecretSource) -> str:
+    raise SandboxfileError(f"there is no {source.text}")
+
+
 @asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Gateway]:
     interceptor = FakeInterceptor()
@@ -186,7 +192,7 @@ async def running(directory: Path) -> AsyncIterator[Gateway]:
         return interceptor
 
     resolver = Resolver(Overrides(directory / "resolver.json"))
-    registrations = Registrations(resolver, ready)
+    registrations = Registrations(resolver, ready, no_source)
     async with AsyncExitStack() as stack, anyio.create_task_group() as group:
         with listen(directory / "gateway.sock") as listener:
             group.start_soon(registrations.serve, listener)

@@ -4,14 +4,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
-from sandboxfile.control.egress import Accepted, Confirmed, Listen, Refused, Register, SetPolicy
+from sandboxfile.control.egress import Accepted, Confirmed, Listen, Provide, Refused, Register, SetPolicy
 from sandboxfile.gateway import slots
+from sandboxfile.gateway.values import Unavailable
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import Policy, Rule
 from sandboxfile.policy.compiled import Compiled
@@ -196,6 +199,40 @@ async def test_an_open_connection_is_cut_when_deciding_about_it_again_fails(
     monkeypatch.setattr(Compiled, "decide", fail)
     assert isinstance(await sandbox.ask(SetPolicy(policy)), Confirmed)
     assert await client.rest() == b""
+
+
+# --- values of credentials ---------------------------------------------------------------------------------------
+
+
+async def test_values_are_kept_for_the_sandbox_they_were_given_for(
+    gateway: Any, make_policy: Callable[..., Policy]
+) -> None:
+    tracker = Credential("tracker", SecretSource("env", "TRACKER"), (Injection("api.example.com", name="x-key"),))
+    policy = replace(make_policy("api.example.com"), credentials=(tracker,))
+    sandboxes = [await gateway.sandbox(policy, name) for name in ("web", "other")]
+    assert await sandboxes[0].ask(Provide((("tracker", "the value"),))) == Accepted()
+    web, other = (gateway.registrations._current[f"shop/{name}"].tenant for name in ("web", "other"))
+    assert await web.values.get(tracker) == "the value"
+    with pytest.raises(Unavailable):
+        await other.values.get(tracker)
+    await gateway.sandbox(policy)  # takes the place of the first
+    with pytest.raises(Unavailable):
+        await web.values.get(tracker)
+    with pytest.raises(Unavailable):
+        await gateway.registrations._current["shop/web"].tenant.values.get(tracker)
+
+
+async def test_values_before_a_registration_or_with_a_descriptor_are_refused_and_not_shown(
+    gateway: Any, make_policy: Callable[..., Policy], capfd: pytest.CaptureFixture[str]
+) -> None:
+    supervisor = await gateway.connect()
+    values = Provide((("tracker", "the value"),))
+    answers = [await supervisor.ask(values)]
+    await supervisor.ask(gateway.register(make_policy()))
+    with socket.socket() as sock:
+        answers.append(await supervisor.ask(values, sock.fileno()))
+    assert all(isinstance(answer, Refused) and "the value" not in answer.message for answer in answers)
+    assert "the value" not in repr(values) + capfd.readouterr().err
 
 
 # --- what a supervisor may say -----------------------------------------------------------------------------------

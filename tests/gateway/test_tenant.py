@@ -1,6 +1,8 @@
 """One sandbox: decisions that race with a new policy, flows that are cut once, words that never fail."""
 
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ from sandboxfile.gateway import tenant as module
 from sandboxfile.gateway.log import NetworkLog
 from sandboxfile.gateway.overrides import Overrides
 from sandboxfile.gateway.resolver import Resolver
+from sandboxfile.gateway.sources import Sources
 from sandboxfile.gateway.tenant import Authority, Tenant
+from sandboxfile.gateway.values import Values
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.policy import Policy, Request, Rule
 from sandboxfile.policy.compiled import Compiled, compile_policy
+
+from .conftest import no_source
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +36,9 @@ def make(tmp_path: Path, make_policy: Callable[..., Policy]) -> Iterator[Callabl
 
     def start(*allow: Rule | str) -> Tenant:
         log = NetworkLog(tmp_path / "network.log", "shop/web")
-        found = Tenant("shop/web", compile_policy(make_policy(*allow)), Authority("", ""), log, resolver, {})
+        values = Values(Sources(no_source))
+        compiled = compile_policy(make_policy(*allow))
+        found = Tenant("shop/web", compiled, Authority("", ""), log, resolver, {}, values)
         made.append(found)
         return found
 
@@ -189,3 +198,31 @@ async def test_what_is_remembered_of_decisions_is_bounded_and_forgotten_with_the
     assert len(tenant._decided) <= 512
     tenant.set_policy(compile_policy(make_policy()))
     assert not tenant.decide(Request("1999.example.com", 443)).allowed
+
+
+async def test_bindings_are_others_as_soon_as_the_policy_is_and_none_when_it_is_over(
+    make: Callable[..., Tenant], make_policy: Callable[..., Policy]
+) -> None:
+    tenant = make("api.example.com")
+    credential = Credential("tracker", SecretSource("env", "X"), (Injection("api.example.com", name="x-key"),))
+    policy = replace(make_policy("api.example.com"), credentials=(credential,))
+    seen = [tenant.bindings]
+    for _ in range(2):
+        tenant.set_policy(compile_policy(policy))
+        seen.append(tenant.bindings)
+        assert tenant.bindings is tenant.bindings
+    assert [found.binds("api.example.com", 443) for found in seen] == [False, True, True]
+    assert seen[1] is not seen[2]
+    tenant.close()
+    assert not tenant.bindings.binds("api.example.com", 443)
+
+
+async def test_the_log_names_the_credentials_that_went_along(make: Callable[..., Tenant], tmp_path: Path) -> None:
+    tenant = make("api.example.com")
+    decision = await tenant.authorize(REQUEST)
+    tenant.begin(REQUEST, decision, None, injected=("tracker",)).end(200)
+    tenant.begin(REQUEST, decision, None).end(200)
+    tenant.log.close()
+    first, second = map(json.loads, (tmp_path / "network.log").read_text().splitlines())
+    assert first["injected"] == ["tracker"]
+    assert "injected" not in second

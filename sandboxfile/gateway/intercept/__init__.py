@@ -7,8 +7,11 @@ and nothing is written to disk. TLS is the standard library's, over memory. What
     certificates  leaf certificates of a sandbox's own authority, in memory
     tls           TLS to both sides, and the authorities that upstream servers are held to
     links         a connection as mitmproxy sees it: plain or TLS bytes, reading held back while nothing may be taken
-    reading       pure: what a request head says, in one reading or none, and whether all its names agree
-    deciding      from a request as mitmproxy has it to a verdict; the one place where headers are changed
+    reading       pure: what a request head says, in one reading or none
+    deciding      whether all names of a request as mitmproxy has it agree, and what is forwarded of it
+    injecting     pure: credentials in a request, and what of a response may not repeat them
+    supplying     gets their values, or says why there are none; fails closed
+    verdicts      what becomes of a request: the policy, credentials, the log
     connection    one client: its exchanges, its upstream connections, cutting, failing closed
     pool          which upstream connection an exchange gets, and memory bounds between HTTP/2 and anything else
     exchange      one request and its response, streamed both ways

@@ -6,6 +6,7 @@ once, and its traceback goes to the gateway's log. No add-ons: mitmproxy goes on
 
 import asyncio
 import logging
+import sys
 import traceback
 from contextlib import suppress
 from ipaddress import ip_address
@@ -19,16 +20,16 @@ from mitmproxy.proxy import commands, events
 from mitmproxy.proxy.mode_specs import ProxyMode
 from mitmproxy.proxy.server import ConnectionIO, LiveConnectionHandler
 
-from sandboxfile.gateway.intercept.deciding import Answer, Disagreement, place_of_request, prepare
 from sandboxfile.gateway.intercept.exchange import Allowed, DecideHook, Exchange
 from sandboxfile.gateway.intercept.links import Link
 from sandboxfile.gateway.intercept.pool import Http
-from sandboxfile.gateway.intercept.reading import Malformed, Place, decided_path
+from sandboxfile.gateway.intercept.reading import Place
 from sandboxfile.gateway.intercept.tls import Trust, failure_words
+from sandboxfile.gateway.intercept.verdicts import Judge
 from sandboxfile.gateway.records import Via
 from sandboxfile.gateway.tenant import Tenant
 from sandboxfile.host.saying import say
-from sandboxfile.model.policy import Decision, Request
+from sandboxfile.model.policy import Decision
 
 _ASKING = 256  # verdicts waited for at once: HTTP/2 may reset a stream and open the next one
 _MODE = ProxyMode.parse("regular")
@@ -94,9 +95,8 @@ class ClientConnection(LiveConnectionHandler):
         self.tenant = tenant
         self.link = link
         self._trust = trust
-        self._fixed = fixed
-        self._via = via
-        self._disagreement = disagreement
+        self._judge = Judge(tenant, fixed, disagreement, via, self.cut)
+        self._confidential = False  # what an exception here says may hold a secret
         self._ready = ready
         self._ended = False
         self._flows: set[Allowed] = set()
@@ -134,8 +134,12 @@ class ClientConnection(LiveConnectionHandler):
         for task in self._asking:
             task.cancel()
 
-    def _fail(self) -> None:
-        say(f"a connection of {self.tenant.id} is ended, because of a bug in sandboxfile:\n{traceback.format_exc()}")
+    def _fail(self, exc: BaseException) -> None:
+        told = "".join(
+            traceback.format_tb(exc.__traceback__) if self._confidential else traceback.format_exception(exc)
+        )
+        name = type(exc).__name__
+        say(f"a connection of {self.tenant.id} is ended, because of a bug in sandboxfile: {name}\n{told}")
         self.cut()
 
     def log(
@@ -145,11 +149,9 @@ class ClientConnection(LiveConnectionHandler):
         exc_info: Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | None = None,
     ) -> None:
         """mitmproxy tells its own exceptions here, and would go on."""
-        if isinstance(exc_info, tuple):
-            say(f"{message}\n{''.join(traceback.format_exception(exc_info[1]))}")
-            self.cut()
-        elif exc_info:
-            self._fail()
+        if exc_info:
+            caught = exc_info[1] if isinstance(exc_info, tuple) else sys.exception()
+            self._fail(caught or RuntimeError(message))
 
     async def server_event(self, event: events.Event) -> None:
         if not self._ended:
@@ -173,41 +175,21 @@ class ClientConnection(LiveConnectionHandler):
             return
         try:
             await super().hook_task(hook)
-        except Exception:
-            self._fail()
+        except Exception as exc:
+            self._fail(exc)
         finally:
             self._asking.discard(task)
 
     async def _decide(self, exchange: Exchange) -> None:
         assert exchange.request is not None
-        method = exchange.request.data.method.decode("ascii", "replace")[:40]
-        try:
-            if self._disagreement and self._fixed is not None:
-                raise Disagreement(self._fixed, self._disagreement)
-            place = place_of_request(exchange.request, self._fixed)
-            path = decided_path(exchange.request.data.path)
-            asked = Request(place.host, place.port, place.protocol, method, path)
-            decision = await self.tenant.authorize(asked)
-            if not decision.allowed:
-                exchange.verdict = self._denied(asked, decision)
-                return
-            prepared = prepare(exchange.request, place)
-        except Disagreement as exc:
-            asked = Request(exc.place.host, exc.place.port, exc.place.protocol, method)
-            exchange.verdict = self._denied(asked, _refusal(asked, "names", str(exc)))
-            return
-        except Malformed as exc:
-            exchange.verdict = Answer(400, self.refused(str(exc)))
-            return
-        flow = self.tenant.begin(asked, decision, self.cut, via=self._via)
-        exchange.verdict = allowed = Allowed(place, decision, flow, prepared)
-        self._flows.add(allowed)
+        exchange.verdict = verdict = await self._judge.judge(exchange.request)
+        if isinstance(verdict, Allowed):
+            self._confidential = self._confidential or verdict.injected is not None
+            self._flows.add(verdict)
 
-    def _denied(self, asked: Request, decision: Decision) -> Answer:
-        self.tenant.begin(asked, decision, None, via=self._via)
-        if decision.rule == "no address":
-            return Answer(502, f"{decision.reason}.\n")
-        return Answer(403, self.tenant.denial(asked, decision), blocked=True)
+    def answered(self, allowed: Allowed, status: int) -> None:
+        """The server has begun to answer."""
+        self._judge.answered(allowed.injected, status)
 
     def end(self, allowed: Allowed, status: int | None, error: str) -> None:
         """Close the log entry of an exchange. Idempotent."""
@@ -216,7 +198,7 @@ class ClientConnection(LiveConnectionHandler):
 
     def refused(self, reason: str) -> str:
         """Log a request that is none; gives the text of the answer."""
-        return refuse(self.tenant, self._fixed, reason, self._via)
+        return self._judge.refused(reason)
 
     # --- the way out ---------------------------------------------------------------------------------------------
 
@@ -245,8 +227,8 @@ class ClientConnection(LiveConnectionHandler):
             self._forget(connection)
             await self.server_event(events.OpenConnectionCompleted(command, connection.error))
             return
-        except Exception:
-            self._fail()
+        except Exception as exc:
+            self._fail(exc)
             return
         if self._ended:
             upstream.link.abort()
@@ -281,15 +263,3 @@ class ClientConnection(LiveConnectionHandler):
         self.transports.pop(connection, None)
         self._decisions.pop(connection, None)
         self._addresses.pop(connection, None)
-
-
-def refuse(tenant: Tenant, place: Place | None, reason: str, via: Via) -> str:
-    """Log a request that is none; gives the text of the answer."""
-    asked = Request(place.host, place.port, place.protocol) if place else Request("", 0, "http")
-    sentence = f"the request was refused: {reason}"
-    tenant.begin(asked, _refusal(asked, "malformed request", sentence), None, via=via)
-    return f"The gateway of the sandbox: {sentence}.\n"
-
-
-def _refusal(asked: Request, rule: str, reason: str) -> Decision:
-    return Decision(False, asked.host, asked.port, rule, "gateway", "", reason)

@@ -86,8 +86,8 @@ def _target(request: http.Request, fixed: Place | None) -> Place:
 def prepare(request: http.Request, place: Place) -> Prepared:
     """Change a request that was allowed into what is forwarded. Raises Malformed for what cannot be forwarded.
 
-    The one place where headers are changed. Whoever adds credentials does so here: by `place.host`, which is what was
-    decided and what the server's certificate is checked against, and for `place.protocol` "https" only.
+    Credentials are added to what this leaves: by `place.host`, which is what was decided and what the server's
+    certificate is checked against, and for `place.protocol` "https" only.
     """
     data = request.data
     fields = data.headers.fields

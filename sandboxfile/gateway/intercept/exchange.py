@@ -7,6 +7,7 @@ counted is bodies, without heads and framing.
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ from mitmproxy.proxy.layers.http._events import (
 )
 
 from sandboxfile.gateway.intercept.deciding import Answer, Prepared
+from sandboxfile.gateway.intercept.injecting import Injected
 from sandboxfile.gateway.intercept.reading import Place
 from sandboxfile.gateway.tenant import Flow
 from sandboxfile.model.policy import Decision
@@ -42,17 +44,19 @@ if TYPE_CHECKING:
 
 _SWALLOWED = 64 << 20  # bytes of a refused body
 _SHOWN = 200  # characters of what mitmproxy says about a response: it quotes all of it
+_QUOTED = re.compile(r"[:('\"\[]")
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Allowed:
-    """`flow` is the open log entry."""
+    """`flow` is the open log entry. `injected`: the credentials that go along."""
 
     place: Place
     decision: Decision
     flow: Flow
     prepared: Prepared
+    injected: Injected | None = None
 
 
 @dataclass
@@ -154,6 +158,10 @@ class Exchange(layer.Layer):
             return
         self._status = response.status_code
         response.headers.pop("x-sandbox-policy", None)  # ours alone
+        if isinstance(self.verdict, Allowed) and self.verdict.injected is not None:
+            response.data.reason = self.verdict.injected.conceal(response.data.reason)
+            self._pool.gate.answered(self.verdict, self._status)
+        self._conceal(response.headers)
         yield SendHttp(event, self.context.client)
 
     def _received(self, event: ResponseData) -> CommandGenerator[None]:
@@ -163,7 +171,13 @@ class Exchange(layer.Layer):
 
     def _response_trailers(self, event: ResponseTrailers) -> CommandGenerator[None]:
         if self._status is not None:
+            self._conceal(event.trailers)
             yield SendHttp(event, self.context.client)
+
+    def _conceal(self, fields: http.Headers) -> None:
+        injected = self.verdict.injected if isinstance(self.verdict, Allowed) else None
+        if injected is not None:
+            fields.fields = injected.conceal_in(fields.fields)
 
     def _done(self, event: ResponseEndOfMessage) -> CommandGenerator[None]:
         if self._status is None:
@@ -180,15 +194,21 @@ class Exchange(layer.Layer):
     def _failed(self, event: ResponseProtocolError) -> CommandGenerator[None]:
         self.upstream = None
         if self._status is not None:
-            self._end(event.message[:_SHOWN])
+            event.message = self._words(event.message)
+            self._end(event.message)
             yield SendHttp(event, self.context.client)
             yield DropStream(self.stream_id)
             return
         assert isinstance(self.verdict, Allowed)
-        why = event.message[:_SHOWN]
+        why = self._words(event.message)
         self._end(why, 502)
         text = f"The gateway of the sandbox got no proper response from {self.verdict.place.text}: {why}.\n"
         yield from self._answer(Answer(502, text), not self._sending)
+
+    def _words(self, message: str) -> str:
+        """What mitmproxy says about a response, without what it quotes of one that may repeat a secret."""
+        confidential = isinstance(self.verdict, Allowed) and self.verdict.injected is not None
+        return (_QUOTED.split(message, 1)[0] if confidential else message)[:_SHOWN]
 
     # --- both ----------------------------------------------------------------------------------------------------
 

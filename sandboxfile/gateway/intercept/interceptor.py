@@ -11,10 +11,11 @@ from pathlib import Path
 from sandboxfile.gateway.head import MalformedHead, parse_connect, refusal
 from sandboxfile.gateway.hello import NotTLS, looks_like_tls
 from sandboxfile.gateway.intercept.certificates import Certificates
-from sandboxfile.gateway.intercept.connection import ClientConnection, Upstream, reach, refuse
+from sandboxfile.gateway.intercept.connection import ClientConnection, Upstream, reach
 from sandboxfile.gateway.intercept.links import Link, TlsLink
 from sandboxfile.gateway.intercept.reading import Malformed, Place, head_end, parse_head, place_of
 from sandboxfile.gateway.intercept.tls import HANDSHAKE, Trust, failure_words, read_hello
+from sandboxfile.gateway.intercept.verdicts import refuse
 from sandboxfile.gateway.records import Via
 from sandboxfile.gateway.streams import Peeked
 from sandboxfile.gateway.tenant import Tenant

@@ -16,10 +16,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.gateway.intercept import Interceptor
+from sandboxfile.gateway.sources import Sources
 from sandboxfile.gateway.streams import Peeked
 from sandboxfile.gateway.tenant import Authority
+from sandboxfile.gateway.values import Values
+from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.policy import Decision, Request
+from sandboxfile.policy.bindings import NOTHING_BOUND, Bindings
 from sandboxfile.policy.patterns import canonical_host
 
 from .origin import Origin, running
@@ -75,11 +80,16 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
 
 
+def no_source(source: SecretSource) -> str:
+    raise SandboxfileError(f"there is no {source.text}")
+
+
 @dataclass
 class FakeFlow:
     request: Request
     decision: Decision
     cut: Callable[[], None] | None
+    injected: tuple[str, ...] = ()
     sent: int = 0
     received: int = 0
     status: int | None = None
@@ -107,6 +117,9 @@ class FakeTenant:
     authorized: list[Request] = field(default_factory=list)
     addresses: tuple[str, ...] = ("127.0.0.1",)
     fails: bool = False
+    bindings: Bindings = NOTHING_BOUND
+    bypassed: set[str] = field(default_factory=set)
+    values: Values = field(default_factory=lambda: Values(Sources(no_source)))
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     slow: asyncio.Event | None = None
 
@@ -115,7 +128,16 @@ class FakeTenant:
         if host is None or host in self.denied or request.path in self.denied:
             reason = f"{request.host}:{request.port} is not allowed"
             return Decision(False, request.host, request.port, "mode deny", "policy web", "", reason)
-        return Decision(True, host, request.port, "rule", "policy web", "", "allowed")
+        bypass = host in self.bypassed
+        return Decision(
+            True, host, request.port, "rule", "policy web", "", "allowed", inspect=not bypass, bypass=bypass
+        )
+
+    def lend(self, *credentials: Credential, values: dict[str, str] | None = None) -> None:
+        """Hold these credentials from now on; of the ones from the environment, with these values."""
+        self.values.adopt(credentials)
+        self.values.give((values or {}).items())
+        self.bindings = Bindings(credentials)
 
     async def authorize(self, request: Request) -> Decision:
         self.authorized.append(request)
@@ -136,9 +158,16 @@ class FakeTenant:
         return await asyncio.open_connection(*self.hosts[decision.host, decision.port], limit=1 << 18)
 
     def begin(
-        self, request: Request, decision: Decision, cut: Any, *, via: str = "", inspected: bool = True
+        self,
+        request: Request,
+        decision: Decision,
+        cut: Any,
+        *,
+        via: str = "",
+        inspected: bool = True,
+        injected: tuple[str, ...] = (),
     ) -> FakeFlow:
-        flow = FakeFlow(request, decision, cut)
+        flow = FakeFlow(request, decision, cut, injected)
         self.flows.append(flow)
         if not decision.allowed:
             flow.end()

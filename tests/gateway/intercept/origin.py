@@ -88,6 +88,20 @@ class Origin:
         if method != "HEAD":
             writer.write(text)
 
+    async def _refuse(self, reader, writer, method, headers, body, arguments) -> None:  # type: ignore[no-untyped-def]
+        writer.write(b"HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Bearer\r\nContent-Length: 9\r\n\r\nwrong key")
+
+    async def _redirect(self, reader, writer, method, headers, body, arguments) -> None:  # type: ignore[no-untyped-def]
+        query = self.heads[-1].split(b" ")[1].partition(b"?")[2]
+        key = headers.get("x-api-key", "").encode()
+        where = b"https://%b/?%b" % (arguments[0].encode() if arguments else b"api.example.com", query)
+        writer.write(
+            b"HTTP/1.1 302 Found %b\r\nLocation: %b\r\nX-Key: %b\r\nContent-Length: 0\r\n\r\n" % (key, where, key)
+        )
+
+    async def _quote(self, reader, writer, method, headers, body, arguments) -> None:  # type: ignore[no-untyped-def]
+        writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n\r\n" % headers["x-api-key"].encode())  # no header at all
+
     async def _upload(self, reader, writer, method, headers, body, arguments) -> None:  # type: ignore[no-untyped-def]
         text = str(self.uploaded).encode()
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))

@@ -10,6 +10,7 @@ import h2.events
 import pytest
 
 from sandboxfile.gateway.intercept import connection as connection_module
+from sandboxfile.gateway.intercept import verdicts as verdicts_module
 from sandboxfile.gateway.intercept.exchange import Exchange
 
 from .conftest import Bench
@@ -250,9 +251,9 @@ async def test_a_mistake_while_deciding_ends_the_connection(bench: Bench, capfd:
 @pytest.mark.parametrize(
     ("module", "name"),
     [
-        (connection_module, "place_of_request"),
-        (connection_module, "prepare"),
-        (connection_module, "decided_path"),
+        (verdicts_module, "place_of_request"),
+        (verdicts_module, "prepare"),
+        (verdicts_module, "decided_path"),
         (connection_module.ClientConnection, "_decide"),
         (connection_module.ClientConnection, "handle_hook"),
         (connection_module.ClientConnection, "may_use"),
