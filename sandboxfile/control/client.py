@@ -1,4 +1,4 @@
-"""What a client does on a control socket: ask and be answered, or run a command with its own streams. Loads no machine.
+"""What a client does on a control socket: ask, run a command with its own streams, join the agent. Loads no machine.
 
 Works on asyncio and on trio. A `Failed` reply is raised as the class of `sandboxfile.errors` that it names.
 """
@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -15,6 +16,8 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from sandboxfile import errors
 from sandboxfile.control.messages import (
+    AttachAgent,
+    Detached,
     Exec,
     Exited,
     Failed,
@@ -101,6 +104,61 @@ async def _exit_code(connection: "Connection", on_started: Callable[[], None] | 
                     on_started()
             case Exited(code):
                 return code
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A signal made this client leave the agent."""
+
+    signal: int
+
+
+async def attach_streams(
+    path: Path,
+    message: AttachAgent,
+    fds: Sequence[int] = (0, 1, 2),
+    *,
+    forward_signals: bool = True,
+    on_note: Callable[[str], None] = lambda _: None,
+) -> Exited | Detached | Interrupted:
+    """Join these streams, a terminal, to the agent's, until either side leaves or the agent ends.
+
+    `on_note` gets lines for the person who was there. With `forward_signals` (main thread only): SIGWINCH resizes the
+    agent's terminal; TERM and HUP end this client, and the agent goes on. Raw mode is the caller's business: without
+    it Ctrl-C ends this client as well.
+    """
+    async with connect(path) as connection:
+        if message.detach:
+            await connection.send(message)
+            await connection.receive()
+            return Detached("it was started so")
+        outcome: Exited | Detached | Interrupted | None = None
+
+        def give_up(number: int) -> None:
+            nonlocal outcome
+            outcome = Interrupted(number)
+            group.cancel_scope.cancel()
+
+        async with beside() as group:
+            if forward_signals:
+                await group.start(_follow_terminal, connection, fds, give_up)
+            await connection.send(message, list(fds))
+            outcome = await _parting(connection, on_note)
+        assert outcome is not None
+        return outcome
+
+
+async def _parting(connection: "Connection", on_note: Callable[[str], None]) -> Exited | Detached:
+    while True:
+        match await connection.receive():
+            case Output(line):
+                on_note(line)
+            case Exited() as exited:
+                return exited
+            case Detached(_, notes) as detached:
+                for note in notes:
+                    on_note(note)
+                return detached
 
 
 # --- one connection ----------------------------------------------------------------------------------------------
@@ -246,9 +304,28 @@ async def _forward_signals(
                 await connection.send(_message(number, fds))
 
 
+async def _follow_terminal(
+    connection: "Connection",
+    fds: Sequence[int],
+    give_up: Callable[[int], None],
+    *,
+    task_status: TaskStatus[None],
+) -> None:
+    with anyio.open_signal_receiver(signal.SIGWINCH, signal.SIGTERM, signal.SIGHUP) as arriving:
+        task_status.started()
+        async for number in arriving:
+            if number is not signal.SIGWINCH:
+                give_up(number)
+                return
+            with suppress(ControlError):  # whoever waits for the outcome says that the supervisor is gone
+                await connection.send(_size(fds))
+
+
 def _message(number: signal.Signals, fds: Sequence[int]) -> Resize | Signal:
-    if number is not signal.SIGWINCH:
-        return Signal(number.name.removeprefix("SIG"))
+    return _size(fds) if number is signal.SIGWINCH else Signal(number.name.removeprefix("SIG"))
+
+
+def _size(fds: Sequence[int]) -> Resize:
     columns, rows = 80, 24
     for descriptor in fds:
         with suppress(OSError):

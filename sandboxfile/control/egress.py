@@ -2,16 +2,17 @@
 
 A supervisor keeps one connection open for as long as its sandbox runs: its end is the end of the registration, and
 then nothing of that sandbox gets out. It speaks first, and waits for each answer: `Register`, then `Listen` for each
-listening socket, then `SetPolicy` whenever the policy changes. A message that fails changes nothing.
+listening socket, then `Provide` and `SetPolicy` whenever there is
+something new. A message that fails changes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sandboxfile.control.codec import Codec
 from sandboxfile.model.policy import Policy
 
-VERSION = 1
+VERSION = 2
 PROXY_PORT = 3128  # of the explicit proxy, in the sandbox's network
 # `proxy`: the explicit proxy. `transparent`: any port that is dialled by address. `names`: DNS, a UDP socket.
 Role = Literal["proxy", "transparent", "names"]
@@ -50,6 +51,16 @@ class SetPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class Provide:
+    """Values of credentials that come from an environment, by the credential's name; the gateway keeps them in memory.
+
+    On top of those given before on this connection. Answered by `Accepted`.
+    """
+
+    values: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Confirmed:
     """`fingerprint` is that of the policy which is in force now."""
 
@@ -68,7 +79,7 @@ class Refused:
     message: str
 
 
-Message = Register | Listen | SetPolicy | Confirmed | Accepted | Refused
+Message = Register | Listen | SetPolicy | Provide | Confirmed | Accepted | Refused
 _CODEC = Codec(VERSION, Message.__args__, "stop the sandboxes of the other version of sbx: its gateway ends with them")
 
 

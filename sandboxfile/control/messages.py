@@ -1,18 +1,18 @@
 """Every message between a client (the CLI) and a sandbox's supervisor. Data only.
 
-One connection carries one request and its replies, a line each (`codec`). `Exec` is accompanied by three descriptors
-(stdin, stdout, stderr). A connection that closes before `Exited` means that the client is gone: its process inside is
-killed.
+One connection carries one request and its replies, a line each (`codec`). `Exec` and `AttachAgent` are accompanied by
+three descriptors (stdin, stdout, stderr). A connection that closes before `Exited` means that the client is gone: its
+process inside is killed; the agent goes on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sandboxfile.control.codec import Codec
-from sandboxfile.model.desired import DesiredSandbox, Workspace
+from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
 from sandboxfile.model.observed import Machine
 from sandboxfile.model.policy import Policy
 
-VERSION = 1
+VERSION = 2
 LINE_LIMIT = 4 << 20  # bytes; a longer line is a protocol error
 
 
@@ -50,8 +50,26 @@ class Exec:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachAgent:
+    """Join a terminal to the agent's, which the supervisor keeps; start the agent when it does not run.
+
+    Answered by `Started`, then `Exited`, `Detached` or `Failed`. `arguments` are for an agent that starts: `Failed`
+    when one runs already. `env` overrides the sandbox's, likewise. `detach_keys`: the bytes that detach; empty: none.
+    `detach`: start it only; nothing follows `Started`. Whoever was attached before is `Detached`.
+    """
+
+    arguments: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    term: str = ""
+    rows: int = 24
+    columns: int = 80
+    detach_keys: tuple[int, ...] = ()
+    detach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Resize:
-    """Client to supervisor, during a tty `Exec`."""
+    """Client to supervisor, during a tty `Exec` or an `AttachAgent`."""
 
     rows: int
     columns: int
@@ -83,6 +101,35 @@ class SetPolicy:
     """Hold the sandbox to another policy at once. `Done` when the gateway has confirmed it, else `Failed`."""
 
     policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Provide:
+    """The values of credentials from the environment, by the credential's name; kept in memory only.
+
+    They come on top of those that were given before. May come while the machine boots.
+    """
+
+    values: tuple[tuple[str, str], ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SetPorts:
+    """Listen on these ports of the host, and on no others. `Failed` when one cannot be had, and nothing changed."""
+
+    ports: tuple[Port, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Listen on one more port until the client hangs up. Answered by `Started` once it listens."""
+
+    port: Port
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAgent:
+    """Look for the agent's binary inside. `Failed` when it is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +201,14 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Detached:
+    """The agent goes on without this terminal. `reason` in a clause; `notes` are lines for the person who was there."""
+
+    reason: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Exited:
     """`code` is the command's own; 128+N when signal N ended it."""
 
@@ -180,11 +235,16 @@ Message = (
     GetStatus
     | WaitReady
     | Exec
+    | AttachAgent
     | Resize
     | Signal
     | Attach
     | Detach
     | SetPolicy
+    | Provide
+    | SetPorts
+    | Forward
+    | CheckAgent
     | GrowDisk
     | Update
     | RunSetup
@@ -196,6 +256,7 @@ Message = (
     | Output
     | SetupDone
     | Started
+    | Detached
     | Exited
     | Done
     | Failed

@@ -1,7 +1,8 @@
 """The supervisor's end of the control socket: who may speak, how much, and that nothing leaks.
 
 A connection carries one request. Only our own user (and root) is heard; the request must come soon, and only `Exec`
-may bring descriptors, exactly three. What the handler raises of `SandboxfileError` is answered with `Failed`.
+and `AttachAgent` may bring descriptors, exactly three. What the handler raises of `SandboxfileError` is answered with
+`Failed`.
 It knows nothing of machines: the handler does the work.
 """
 
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import anyio
 
-from sandboxfile.control.messages import Exec, Failed, Message, decode, encode
+from sandboxfile.control.messages import AttachAgent, Exec, Failed, Message, decode, encode
 from sandboxfile.control.wire import DESCRIPTORS, Wire
 from sandboxfile.errors import CommandError, ControlError, HostError, SandboxfileError
 from sandboxfile.host.tasks import beside
@@ -43,7 +44,7 @@ class Conversation:
         if extra := self._wire.take_descriptors():
             for descriptor in extra:
                 os.close(descriptor)
-            raise ControlError("descriptors belong to an Exec")
+            raise ControlError("descriptors belong to an Exec or an AttachAgent")
         return None if line is None else decode(line)
 
     @asynccontextmanager
@@ -151,7 +152,7 @@ async def _converse(wire: Wire, handle: Handler) -> None:
 
 
 def _wants_descriptors(request: Message) -> bool:
-    return isinstance(request, Exec) and not request.detach
+    return isinstance(request, Exec | AttachAgent) and not request.detach
 
 
 async def _request(wire: Wire) -> Message:

@@ -1,16 +1,19 @@
 """The way into a running guest: processes over SSH over virtio-serial ports. The only door to asyncssh; asyncio only.
 
 Read `Guest` first. One connection per guest user, made when it is first needed and again after it broke; root's port is
-kept for root, the others go to whoever needs one, and the least recently used idle one gives way. Nothing is
-forwarded, no file of the host's user is read, the guest's host key is the one that we gave it.
+kept for root, the others go to whoever needs one, and the least recently used idle one gives way. Nothing inside can
+connect to anything out here, no file of the host's user is read, the guest's host key is the one that we gave it.
 """
 
+import asyncio
 import logging
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import anyio
 import asyncssh
@@ -27,11 +30,16 @@ from sandboxfile.guest.commands import (
 )
 from sandboxfile.guest.handshake import knock
 from sandboxfile.guest.keys import Keys
+from sandboxfile.guest.network import GUEST_ADDRESS
 from sandboxfile.guest.process import Process, Terminal
+from sandboxfile.guest.tunnel import WINDOW, NothingListensError, Tunnel
 
 _LOGIN_TIMEOUT = 60.0  # seconds; 0.5 is usual, twenty at once under emulation take ten
 _LATE_TRIES, _LATE_PAUSE = 10, 0.2
 _OPEN_TIMEOUT = 60.0
+_DIAL_TIMEOUT = 10.0
+_LATE_DIALS = 64  # attempts that the guest has not answered in time; one that answers none gets no more of them
+_ADDRESSES = ("127.0.0.1", "::1", GUEST_ADDRESS)  # where a service inside may listen
 _CLOSE_TIMEOUT = 2.0
 _ALIVE_INTERVAL, _ALIVE_COUNT = 30.0, 6  # an sshd that was killed inside is noticed after three minutes
 _OUTPUT_LIMIT = 1 << 16
@@ -50,7 +58,10 @@ class Ended:
 
 @dataclass(slots=True)
 class _Lane:
-    """A port and the connection on it. `claims` counts those who use it or wait for it."""
+    """A port and the connection on it. `claims` counts those who use it or wait for it.
+
+    `full`: what was written to the port has not gone out, so `tunnels` wait. `late`: dials without an answer in time.
+    """
 
     name: str
     socket: socket.socket
@@ -59,6 +70,9 @@ class _Lane:
     claims: int = 0
     used: int = 0
     turn: anyio.Lock = field(default_factory=anyio.Lock)
+    tunnels: set[Tunnel] = field(default_factory=set)
+    full: bool = False
+    late: int = 0
 
 
 class Guest:
@@ -140,6 +154,23 @@ class Guest:
                     writer.close()
             except _BROKEN:
                 return b""
+
+    async def open_port(self, port: int, *, user: str) -> Tunnel:
+        """Connect to a TCP port inside, as `user`. Raises NothingListensError, or another GuestError."""
+        lane = self._claim(user)
+        tunnel = _Tunnel()
+        tunnel.on_closed = partial(_forget, lane, tunnel)
+        lane.tunnels.add(tunnel)
+        try:
+            connection = await self._connected(lane)
+            for address in _ADDRESSES:
+                if await _dial(connection, lane, tunnel, address, port):
+                    tunnel.hold(lane.full)
+                    return tunnel
+            raise NothingListensError(f"nothing listens on port {port} inside the sandbox")
+        except BaseException:
+            _forget(lane, tunnel)
+            raise
 
     async def signal(self, process: Process, name: str) -> None:
         """Signal a process's group; `name` without SIG. Does nothing when it has ended. Raises GuestError."""
@@ -256,6 +287,7 @@ class Guest:
             await _hang_up(lane)
             await knock(lane.socket)
             lane.connection = await self._login(lane.socket, lane.user)
+            _watch_fullness(lane, lane.connection)
             return lane.connection
 
     async def _login(self, port: socket.socket, user: str) -> asyncssh.SSHClientConnection:
@@ -292,6 +324,70 @@ class _Session(Process, asyncssh.SSHClientSession[bytes]):
     requested = False
 
 
+class _Tunnel(Tunnel, asyncssh.SSHTCPSession[bytes]):
+    """A tunnel as asyncssh wants it."""
+
+
+async def _dial(
+    connection: asyncssh.SSHClientConnection, lane: _Lane, tunnel: _Tunnel, address: str, port: int
+) -> bool:
+    """Whether somebody took the connection. Raises GuestError when the guest does not say."""
+    if lane.late >= _LATE_DIALS:
+        raise GuestError("the sandbox does not answer when it is asked to connect to its ports")
+    dialing = asyncio.ensure_future(
+        connection.create_connection(lambda: tunnel, address, port, encoding=None, window=WINDOW)
+    )
+    try:
+        with anyio.fail_after(_DIAL_TIMEOUT):
+            await asyncio.shield(dialing)
+    except TimeoutError as exc:
+        _leave(dialing, lane)
+        raise GuestError(f"port {port} inside the sandbox does not answer") from exc
+    except _BROKEN as exc:
+        refused = isinstance(exc, asyncssh.ChannelOpenError) and exc.code == asyncssh.OPEN_CONNECT_FAILED
+        if refused and not connection.is_closed():
+            return False
+        raise GuestError(f"cannot connect to port {port} inside the sandbox: {exc or type(exc).__name__}") from exc
+    except BaseException:
+        _leave(dialing, lane)
+        raise
+    return True
+
+
+def _leave(dialing: "asyncio.Future[Any]", lane: _Lane) -> None:
+    """Nobody wants the answer any more; it comes at the latest with the connection's end."""
+
+    def hang_up(answered: "asyncio.Future[Any]") -> None:
+        lane.late -= 1
+        if not answered.cancelled() and answered.exception() is None:
+            answered.result()[0].abort()
+
+    lane.late += 1
+    dialing.add_done_callback(hang_up)
+
+
+def _watch_fullness(lane: _Lane, connection: asyncssh.SSHClientConnection) -> None:
+    """Make tunnels wait while the port takes no more: asyncssh itself goes on writing, as far as the guest's windows
+    allow, and a guest can say that they are endless.
+    """
+
+    def tell(full: bool) -> None:
+        lane.full = full
+        for tunnel in lane.tunnels:
+            tunnel.hold(full)
+
+    lane.full = False
+    connection.pause_writing = partial(tell, True)  # type: ignore[method-assign]
+    connection.resume_writing = partial(tell, False)  # type: ignore[method-assign]
+
+
+def _forget(lane: _Lane, tunnel: Tunnel) -> None:
+    """It is over, or was never opened; whichever is told first counts."""
+    if tunnel in lane.tunnels:
+        lane.tunnels.remove(tunnel)
+        _release(lane)
+
+
 def _serves(connection: asyncssh.SSHClientConnection, user: str) -> bool:
     return not connection.is_closed() and connection.get_extra_info("username") == user
 
@@ -324,7 +420,8 @@ async def _collect(process: Process, stdin: bytes) -> Ended:
         async with anyio.create_task_group() as group:
             group.start_soon(gather, process.read_stdout)
             group.start_soon(gather, process.read_stderr)
-            await process.write(stdin)
+            with suppress(BrokenPipeError):  # it has ended without reading all of it
+                await process.write(stdin)
             process.write_eof()
         return Ended(await process.wait(), output.decode(errors="replace"))
     finally:

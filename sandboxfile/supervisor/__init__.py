@@ -7,4 +7,8 @@ lifecycle   the pure state machine                           executing  a client
 workspaces  attach, detach, watch                            streams    the client's own descriptors
 egress      the registration with the gateway                link       one connection to it
 authority   the sandbox's own certificate authority          docker     waits for its Docker daemon
+sessions    the agent's terminal, which outlives clients     agent      its settings and its binary inside
+ports       ports of the host that lead inside               relaying   one connection of a caller
+callbacks   ports that logins wait on, while somebody looks
+scrollback  the end of a terminal's output, to be replayed   detach_keys  what somebody types to leave
 """

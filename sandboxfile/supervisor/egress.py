@@ -21,6 +21,7 @@ from sandboxfile.control.egress import (
     Confirmed,
     Listen,
     Message,
+    Provide,
     Refused,
     Register,
     SetPolicy,
@@ -36,6 +37,7 @@ from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.policy.compiled import compile_policy
+from sandboxfile.secrets.tags import tag
 from sandboxfile.supervisor.authority import Authority, authority
 from sandboxfile.supervisor.link import Key, Link
 
@@ -71,6 +73,7 @@ class Egress:
         self._environ = environ
         self.authority: Authority
         self.ports: frozenset[int] = frozenset()
+        self._values: dict[str, str] = {}  # of credentials, by name; here for as long as this process lives
         self._network: Network
         self._served = anyio.Event()
         self._link: Link | None = None
@@ -132,6 +135,22 @@ class Egress:
                         return
         raise self._away()
 
+    async def provide(self, values: tuple[tuple[str, str], ...]) -> None:
+        """Have the gateway use these values of credentials, now and after each registration."""
+        self._values.update(values)
+        async with self._turn:
+            if self._link is not None:
+                try:
+                    _accepted(await self._link.ask(Provide(values)))
+                except ControlError as exc:  # the next registration has them
+                    self._trouble = exc
+                    self._link.end()
+
+    @property
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """A keyed digest of each value that was provided, by the credential's name; sorted."""
+        return tuple((name, tag(value)) for name, value in sorted(self._values.items()))
+
     async def _change(self, link: Link, policy: Policy, ports: Collection[int]) -> bool:
         """Whether the gateway goes by it now; False when it was lost, and the next one begins with the old policy."""
         try:
@@ -142,10 +161,18 @@ class Egress:
             self._unlink(link)
             link.end()
             return False
+        self._forget(policy)
         self.policy = policy
         if self._link is link:  # else it was lost with its last word
             self.confirmed = confirmed
         return True
+
+    def _forget(self, policy: Policy) -> None:
+        """A value was given for a source: not for another one that has the same credential's name from now on."""
+        before, after = ({each.name: each.source for each in held.credentials} for held in (self.policy, policy))
+        for name in list(self._values):
+            if name not in after or before.get(name, after[name]) != after[name]:
+                del self._values[name]
 
     def _regret(self, trouble: SandboxfileError) -> None:
         for line in (f"no way out: {trouble}", *trouble.details()):
@@ -187,6 +214,8 @@ class Egress:
                 proxies=proxies(self._environ),
             )
             expected = _agreed(await link.ask(message), self.policy)
+            if self._values:
+                _accepted(await link.ask(Provide(tuple(sorted(self._values.items())))))
             await self._listen(link, ())
             self.confirmed = expected
             self._link = link
@@ -210,11 +239,7 @@ class Egress:
                 await self._network.listen(port)
         for key, sock in list(self._network.sockets.items()):
             if key not in link.listening:
-                reply = await link.ask(Listen(*key), [sock.fileno()])
-                if isinstance(reply, Refused):
-                    raise HostError(f"the gateway does not serve port {key[1]}: {reply.message}")
-                if not isinstance(reply, Accepted):
-                    raise ControlError(f"the gateway answered with {type(reply).__name__}")
+                _accepted(await link.ask(Listen(*key), [sock.fileno()]), f"does not serve port {key[1]}")
                 link.listening.add(key)
 
     # --- the gateway's process -----------------------------------------------------------------------------------
@@ -255,6 +280,14 @@ def proxies(environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """This host's own proxy settings by lower-case name, those set. Lower-case variables count first, as in curl."""
     found = ((name, environ.get(name) or environ.get(name.upper(), "")) for name in PROXIES)
     return tuple((name, value) for name, value in found if value)
+
+
+def _accepted(reply: Message, otherwise: str = "refuses credentials") -> None:
+    """Raises HostError when the gateway refuses, ControlError when it talks nonsense."""
+    if isinstance(reply, Refused):
+        raise HostError(f"the gateway {otherwise}: {reply.message}")
+    if not isinstance(reply, Accepted):
+        raise ControlError(f"the gateway answered with {type(reply).__name__}")
 
 
 def _agreed(reply: Message, policy: Policy) -> str:

@@ -4,17 +4,23 @@ import anyio
 
 from sandboxfile.control.messages import (
     Attach,
+    AttachAgent,
+    CheckAgent,
     Detach,
     Done,
     Exec,
+    Forward,
     GetStatus,
     GrowDisk,
     Output,
     Progress,
+    Provide,
     Resume,
     RunSetup,
     SetPolicy,
+    SetPorts,
     SetupDone,
+    Started,
     StartMain,
     StatusReply,
     Stop,
@@ -23,6 +29,7 @@ from sandboxfile.control.messages import (
 )
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import ControlError, GuestError
+from sandboxfile.supervisor.agent import prepare_agent
 from sandboxfile.supervisor.executing import execute
 from sandboxfile.supervisor.lifecycle import MainWanted, StopAsked
 from sandboxfile.supervisor.sandbox import Sandbox
@@ -38,9 +45,20 @@ async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
             await _wait_ready(sandbox, conversation)
         case Exec() as command:
             await execute(conversation, command, await sandbox.guest(), sandbox.spec, sandbox.image_env)
+        case AttachAgent() as message:
+            guest = await sandbox.guest()
+            await sandbox.session.attach(conversation, message, guest, sandbox.spec, sandbox.image_env)
         case RunSetup(first):
             async with conversation.while_connected():
                 await _run_setup(sandbox, conversation, first)
+        case Forward(port):
+            await sandbox.guest()
+            async with conversation.while_connected(), sandbox.ports.forward(port):
+                await conversation.send(Started())
+                await anyio.sleep_forever()
+        case Provide(values):  # also while it boots
+            await sandbox.provide(values)
+            await conversation.send(Done())
         case Stop(timeout):
             sandbox.stop_timeout = timeout
             sandbox.conductor.tell(StopAsked())
@@ -53,29 +71,38 @@ async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
 
 async def _change(sandbox: Sandbox, conversation: Conversation) -> None:
     """One effect on a sandbox that is ready."""
-    guest = await sandbox.guest()
+    await sandbox.guest()
     match conversation.request:
         case Attach(workspace):
             await sandbox.workspaces.attach(workspace)
         case Detach(target):
             await sandbox.workspaces.detach(target)
         case GrowDisk(size):
-            machine = await sandbox.machine()
-            if size > await machine.qmp.disk_size():
-                await machine.qmp.grow_disk(size)
-            ended = await guest.run(("/run/sbx/bin/grow-root",), timeout=300)
-            if ended.code != 0:
-                raise GuestError("the file system inside could not be made larger", output=ended.output)
+            await _grow_disk(sandbox, size)
         case SetPolicy(policy):
             await sandbox.set_policy(policy)
+        case SetPorts(ports):
+            await sandbox.set_ports(ports)
         case Update(spec):
             await sandbox.update(spec)
+        case CheckAgent():
+            await prepare_agent(await sandbox.guest(), sandbox.spec, sandbox.image_env)
+            sandbox.agent_found = True
         case StartMain():
             sandbox.conductor.tell(MainWanted())
         case Resume():
             await (await sandbox.machine()).qmp.resume()
         case other:
             raise ControlError(f"{type(other).__name__} is not a request")
+
+
+async def _grow_disk(sandbox: Sandbox, size: int) -> None:
+    machine = await sandbox.machine()
+    if size > await machine.qmp.disk_size():
+        await machine.qmp.grow_disk(size)
+    ended = await (await sandbox.guest()).run(("/run/sbx/bin/grow-root",), timeout=300)
+    if ended.code != 0:
+        raise GuestError("the file system inside could not be made larger", output=ended.output)
 
 
 async def _wait_ready(sandbox: Sandbox, conversation: Conversation) -> None:

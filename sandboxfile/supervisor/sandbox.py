@@ -26,11 +26,12 @@ from sandboxfile.host.saying import say
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.images.boot.platform import Platform, find_platform
 from sandboxfile.images.store import image_config
-from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.desired import DesiredSandbox, Port
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Health, Machine
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
+from sandboxfile.supervisor.callbacks import Callbacks
 from sandboxfile.supervisor.conductor import Conductor
 from sandboxfile.supervisor.docker import wait_for_docker
 from sandboxfile.supervisor.egress import Egress
@@ -44,6 +45,8 @@ from sandboxfile.supervisor.lifecycle import (
     RestartChanged,
 )
 from sandboxfile.supervisor.logs import RotatingLog, drain
+from sandboxfile.supervisor.ports import Ports
+from sandboxfile.supervisor.sessions import AgentSession
 from sandboxfile.supervisor.setup import follow_main, start_main
 from sandboxfile.supervisor.workspaces import Workspaces
 from sandboxfile.vm.accel import choose_accelerator, tsc_khz
@@ -54,6 +57,7 @@ from sandboxfile.vm.qmp import Event
 
 if TYPE_CHECKING:  # it imports asyncssh, which takes 0.25 s: done in a thread while the kernel boots
     from sandboxfile.guest.channel import Guest
+    from sandboxfile.guest.tunnel import Tunnel
 
 _BOOT_TIMEOUT = 180.0  # seconds; 3 is usual, and many at once under emulation take long
 _QMP_TIMEOUT = 3.0
@@ -92,6 +96,10 @@ class Sandbox:
         self._ids = id_map(layout, os.getuid(), os.getgid())
         self.workspaces = Workspaces(self._ids, layout.runtime)
         self.egress = Egress(layout, id, spec.policy, environ)
+        self.ports = Ports(self._open_port)
+        self.session = AgentSession()
+        self.agent_found = False
+        self._callbacks = Callbacks(self.session, self.ports, self._connections)
         self._accelerator: Accelerator
         self._machine: RunningMachine | None = None
         self._guest: Guest | None = None
@@ -182,6 +190,10 @@ class Sandbox:
     async def _boot(self, group: TaskGroup) -> None:
         """From nothing to a guest that answers, with every workspace mounted. Raises SandboxfileError."""
         self._report("starting the machine")
+        self.ports.start(group)
+        self.session.start(group)
+        self._callbacks.start(group)
+        await self.ports.set(self.spec.ports)
         group.start_soon(self.egress.keep)
         keys = make_keys()
         await together(
@@ -379,12 +391,35 @@ class Sandbox:
             started_at=self._started_at,
             spec=fingerprint(self.spec),
             policy=self.egress.confirmed,
+            ports=self.ports.listening,
+            secrets=self.egress.tags,
+            session=self.session.state,
+            agent_found=self.agent_found,
         )
 
     async def set_policy(self, policy: Policy) -> None:
         """Hold it to another policy, at once, and from now on. Raises PolicyError, HostError, and nothing changed."""
         await self.egress.set_policy(policy)
         self.spec = replace(self.spec, policy=policy)
+
+    async def provide(self, values: tuple[tuple[str, str], ...]) -> None:
+        """Take values of credentials, on top of those that came before."""
+        await self.egress.provide(values)
+
+    async def set_ports(self, ports: tuple[Port, ...]) -> None:
+        """Listen on these ports of the host, and on no others, from now on. Raises HostError, and nothing changed."""
+        await self.ports.set(ports)
+        self.spec = replace(self.spec, ports=ports)
+
+    async def _open_port(self, number: int) -> "Tunnel":
+        """A connection to a service inside. Raises MachineError or GuestError at once when there can be none."""
+        if self._guest is None or not self._usable():
+            raise MachineError("the sandbox is not ready")
+        return await self._guest.open_port(number, user=self.spec.user)
+
+    async def _connections(self) -> str:
+        guest = await self.guest()
+        return (await guest.run(("/run/sbx/bin/cat", "/proc/net/tcp", "/proc/net/tcp6"))).output
 
     async def update(self, spec: DesiredSandbox) -> None:
         """Go by other settings for what is started from now on. Raises what `set_policy` raises."""

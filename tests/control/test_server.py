@@ -157,10 +157,10 @@ async def test_a_bug_in_one_request_does_not_end_the_server(
         (b"nonsense\n", "malformed"),
         (b"[1]\n", "malformed"),
         (b"\xff\xfe\n", "malformed"),
-        (b'{"v": 1, "kind": "Reboot"}\n', "malformed"),
-        (b'{"v": 1, "kind": "GrowDisk", "size": "much"}\n', "malformed"),
+        (b'{"v": 2, "kind": "Reboot"}\n', "malformed"),
+        (b'{"v": 2, "kind": "GrowDisk", "size": "much"}\n', "malformed"),
         (b"[" * 200_000 + b"\n", "malformed"),
-        (encode(GetStatus()).replace(b'"v":1', b'"v":99'), "protocol version 99"),
+        (encode(GetStatus()).replace(b'"v":2', b'"v":99'), "protocol version 99"),
         (encode(Exec(("true",))), "exactly three descriptors"),
         (b"x" * (wire.LINE_LIMIT + 70_000), "too long"),
     ],
@@ -177,11 +177,21 @@ async def test_nonsense_is_refused_and_the_server_goes_on(
         assert await request(path, WaitReady(), timeout=10) == Done()
 
 
+async def test_not_a_byte_of_a_malformed_message_is_told(
+    path: Path, listener: socket.socket, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with beside(lambda: server.serve(listener, handle)):
+        reply = await say(path, b'{"v": 2, "kind": "Provide", "values": [["key", "hunter2"], ["hunter3"]]}\n')
+    assert reply is not None
+    assert reply["kind"] == "Failed"
+    assert "hunter" not in str(reply) + "".join(capfd.readouterr())
+
+
 async def test_a_client_that_hangs_up_early_or_says_nothing_is_forgotten(path: Path, listener: socket.socket) -> None:
     async with beside(lambda: server.serve(listener, handle)):
         await request(path, WaitReady(), timeout=10)
         before = open_descriptors()
-        for start in (b"", b'{"v": 1, "ki'):
+        for start in (b"", b'{"v": 2, "ki'):
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(path))
                 sock.sendall(start)

@@ -2,6 +2,7 @@
 
 What a real guest does (users, ptys, sudo) is shown by the scenarios.
 """
+# ruff: noqa: ASYNC110
 
 import asyncio
 import os
@@ -10,6 +11,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -21,6 +23,7 @@ from sandboxfile.guest import channel
 from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.keys import Keys, make_keys
 from sandboxfile.guest.process import Terminal
+from sandboxfile.guest.tunnel import NothingListensError, Tunnel
 from sandboxfile.host.tasks import together
 
 pytestmark = pytest.mark.anyio
@@ -34,8 +37,9 @@ def anyio_backend() -> str:
 
 
 class Login(asyncssh.SSHServer):
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, dialed: Callable[[str], Any]) -> None:
         self.keys = keys
+        self.dialed = dialed
 
     def begin_auth(self, username: str) -> bool:
         return True
@@ -46,17 +50,23 @@ class Login(asyncssh.SSHServer):
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         return username in USERS and key == asyncssh.import_public_key(self.keys.client_public)
 
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
+        return self.dialed(dest_host)
+
 
 class ActedGuest:
     """Serves each port as the guest's `serve` does: handshake, then one SSH session, then handshake again.
 
-    `deaf` ports read and do not answer for so many knocks.
+    `deaf` ports read and do not answer for so many knocks. `dials` are the addresses that connections were asked for;
+    while `mute` is set, they are not answered.
     """
 
     def __init__(self, keys: Keys) -> None:
         self.keys = keys
         self.logins: list[tuple[str, str]] = []
         self.deaf = 0
+        self.dials: list[str] = []
+        self.mute: asyncio.Event | None = None
         self.host_key = keys.host_private
         self.sessions: dict[str, asyncssh.SSHServerConnection] = {}
 
@@ -83,7 +93,7 @@ class ActedGuest:
     async def _session(self, name: str, port: socket.socket) -> None:
         connection = await asyncssh.run_server(
             port.dup(),
-            server_factory=lambda: Login(self.keys),
+            server_factory=lambda: Login(self.keys, self._dialed),
             server_host_keys=[asyncssh.import_private_key(self.host_key)],
             process_factory=self._process,
             encoding=None,
@@ -92,6 +102,14 @@ class ActedGuest:
         self.sessions[name] = connection
         self.logins.append((name, connection.get_extra_info("username")))
         await connection.wait_closed()
+
+    def _dialed(self, address: str) -> Any:
+        self.dials.append(address)
+        return address in ("127.0.0.1", "::1") if self.mute is None else self._answer_late(self.mute)
+
+    async def _answer_late(self, heard: asyncio.Event) -> asyncssh.SSHTCPSession[bytes]:
+        await heard.wait()
+        return asyncssh.SSHTCPSession()
 
     async def _process(self, process: "asyncssh.SSHServerProcess[bytes]") -> None:
         line = (process.command or "").replace("PATH=/run/sbx/bin", "PATH=/usr/bin:/bin").replace("/run/sbx/bin/", "")
@@ -319,3 +337,170 @@ async def test_a_terminal_is_asked_for() -> None:
     async with guests() as (guest, _, _):
         process = await guest.start(["true"], user="agent", terminal=Terminal("xterm", 31, 97))
         assert await process.wait() == 0
+
+
+# --- ports inside ------------------------------------------------------------------------------------------------
+
+
+async def _read_all(tunnel: Tunnel) -> bytes:
+    received = bytearray()
+    while data := await tunnel.read():
+        received.extend(data)
+    return bytes(received)
+
+
+@asynccontextmanager
+async def service(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """A TCP service where the acted guest looks for one; gives its port."""
+    server = await asyncio.start_server(answer, host, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def _echo_after_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.read(-1))
+    await writer.drain()
+    writer.close()
+
+
+async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await _pump(reader.read, writer)
+
+
+async def test_a_service_inside_hears_and_answers_after_half_a_close() -> None:
+    async with guests() as (guest, _, _), service(_echo_after_the_end) as port:
+        tunnel = await guest.open_port(port, user="agent")
+        await tunnel.write(b"all of it")
+        tunnel.write_eof()
+        assert await _read_all(tunnel) == b"all of it"
+        tunnel.close()
+
+
+async def test_many_connections_at_once_carry_much_data_each_its_own() -> None:
+    async with guests() as (guest, _, _), service(_echo) as port:
+
+        async def exchange(number: int) -> None:
+            data = os.urandom(1 << 10) * 256 + bytes([number])
+            tunnel = await guest.open_port(port, user="agent")
+            received: list[bytes] = []
+
+            async def read() -> None:
+                received.append(await _read_all(tunnel))
+
+            async def write() -> None:
+                await tunnel.write(data)
+                tunnel.write_eof()
+
+            await together(read, write)
+            tunnel.close()
+            assert received == [data]
+
+        await together(*(partial(exchange, number) for number in range(30)))
+
+
+async def test_a_service_on_the_other_loopback_address_is_found() -> None:
+    async with guests() as (guest, acted, _), service(_echo_after_the_end, "::1") as port:
+        tunnel = await guest.open_port(port, user="agent")
+        tunnel.write_eof()
+        assert await _read_all(tunnel) == b""
+        assert acted.dials == ["127.0.0.1", "::1"]
+        tunnel.close()
+
+
+async def test_nobody_at_a_port_is_told_and_frees_the_lane() -> None:
+    async with guests() as (guest, acted, _):
+        async with service(_echo) as port:
+            pass  # and now nobody listens there
+        with pytest.raises(NothingListensError, match=f"nothing listens on port {port} inside"):
+            await guest.open_port(port, user="agent")
+        assert acted.dials == ["127.0.0.1", "::1", "10.0.2.15"]
+        assert [lane.claims for lane in guest._lanes] == [0, 0, 0, 0]
+
+
+async def test_an_open_connection_keeps_its_lane_until_it_is_closed() -> None:
+    async with guests() as (guest, _, _), service(_echo) as port:
+        tunnel = await guest.open_port(port, user="agent")
+        assert sum(lane.claims for lane in guest._lanes) == 1
+        over = anyio.Event()
+        forget = tunnel.on_closed
+        tunnel.on_closed = lambda: (forget(), over.set())
+        tunnel.abort()
+        await over.wait()
+        assert sum(lane.claims for lane in guest._lanes) == 0
+
+
+async def test_a_guest_that_does_not_answer_dials_is_given_up_and_its_late_answer_hung_up(monkeypatch: Any) -> None:
+    monkeypatch.setattr(channel, "_DIAL_TIMEOUT", 0.2)
+    monkeypatch.setattr(channel, "_LATE_DIALS", 2)
+    async with guests() as (guest, acted, _):
+        acted.mute = asyncio.Event()
+        for _ in range(2):
+            with pytest.raises(GuestError, match="does not answer"):
+                await guest.open_port(80, user="agent")
+        with pytest.raises(GuestError, match="when it is asked to connect"):
+            await guest.open_port(80, user="agent")
+        assert len(acted.dials) == 2
+        lane = next(lane for lane in guest._lanes if lane.user == "agent")
+        assert (lane.late, lane.claims) == (2, 0)
+        acted.mute.set()
+        while lane.late:
+            await anyio.sleep(0.01)
+        acted.mute = None
+        assert (await guest.run(["echo", "well"], user="agent")).output == "well\n"
+
+
+async def test_a_service_that_does_not_read_makes_the_writer_wait_and_no_one_else() -> None:
+    deaf = asyncio.Event()
+
+    async def ignore(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await deaf.wait()
+        writer.close()
+
+    async with guests() as (guest, _, _), service(ignore) as port:
+        tunnel = await guest.open_port(port, user="agent")
+        sent = 0
+        with anyio.move_on_after(1):
+            while True:
+                await tunnel.write(b"x" * (1 << 16))
+                sent += 1 << 16
+        assert sent < 16 << 20  # windows and buffers of both sides, and of this host's loopback
+        assert (await guest.run(["echo", "well"], user="agent")).output == "well\n"
+        deaf.set()
+        tunnel.abort()
+
+
+async def test_a_port_that_takes_no_bytes_makes_writers_wait_whatever_windows_the_guest_grants() -> None:
+    async with guests() as (guest, acted, _), service(_echo) as port:
+        tunnel = await guest.open_port(port, user="agent")
+        lane = next(lane for lane in guest._lanes if lane.user == "agent")
+        connection = lane.connection
+        assert connection is not None
+        acted.sessions[lane.name]._transport.pause_reading()
+        next(iter(connection._channels.values()))._send_window = 1 << 40
+        sent = 0
+        with anyio.move_on_after(1):
+            while True:
+                await tunnel.write(b"x" * (1 << 16))
+                sent += 1 << 16
+        assert lane.full
+        assert sent < 4 << 20
+        acted.sessions[lane.name]._transport.resume_reading()
+        while lane.full:
+            await anyio.sleep(0.01)
+        tunnel.abort()
+
+
+async def test_a_lost_lane_resets_its_connections() -> None:
+    async with guests() as (guest, acted, _), service(_echo) as port:
+        tunnel = await guest.open_port(port, user="agent")
+        lane = next(lane for lane in guest._lanes if lane.user == "agent")
+        acted.sessions[lane.name]._transport.write(b"\nSBX-END %064d\n" % 0)  # as the guest does when sshd has ended
+        with pytest.raises(ConnectionResetError):
+            await tunnel.read()
+        with pytest.raises(BrokenPipeError):
+            await tunnel.write(b"anybody?")
+        assert lane.claims == 0

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.apply.building import build_image
 from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
@@ -31,7 +32,6 @@ from sandboxfile.guest.network import network_variables
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
 from sandboxfile.images.boot.platform import build_platform
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.resolve.templates import named
 from sandboxfile.vm.accel import tsc_khz

@@ -16,6 +16,7 @@ from sandboxfile.control.egress import (
     Confirmed,
     Listen,
     Message,
+    Provide,
     Refused,
     Register,
     SetPolicy,
@@ -83,6 +84,8 @@ def answer(message: Message, descriptors: list[int]) -> Message | None:
             (descriptor,) = descriptors
             threading.Thread(target=serve, args=[descriptor], daemon=True).start()
             return Accepted()
+        case Provide():
+            return Accepted()
     return Refused("what?")
 
 
@@ -94,6 +97,8 @@ def summary(message: Message) -> str:
             return f"Listen {role} {port}"
         case SetPolicy(policy):
             return f"SetPolicy {fingerprint(policy)}"
+        case Provide(values):
+            return f"Provide {dict(values)}"
     return repr(message)
 
 

@@ -16,6 +16,7 @@ from sandboxfile.errors import HostError, MachineError, SandboxfileError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, is_locked, try_lock
 from sandboxfile.host.tasks import beside
+from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId
@@ -301,6 +302,55 @@ def test_a_killed_gateway_lets_nothing_out_and_another_one_gets_the_same_policy_
     during(home, work)
     registered = [words[3] for words in home.told if words[1] == "Register"]
     assert registered == [fingerprint(NO_POLICY), *[fingerprint(allowing("db.example.com:5432"))] * 2]
+
+
+def test_values_of_credentials_are_told_at_once_and_again_to_the_next_gateway(home):
+    async def work(way, network):
+        await way.provide((("early", "1"),))
+        await way.settled()
+        await way.provide((("key", "2"),))
+        first = home.pids()[0]
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: len(home.pids()) == 2 and home.kinds()[-1].startswith("Listen names"))
+
+    during(home, work)
+    told = [(words[0], " ".join(words[1:])) for words in home.told if words[1] == "Provide"]
+    pids = [str(pid) for pid in home.pids()]
+    assert told == [
+        (pids[0], "Provide {'early': '1'}"),
+        (pids[0], "Provide {'key': '2'}"),
+        (pids[1], "Provide {'early': '1', 'key': '2'}"),
+    ]
+
+
+def test_a_value_does_not_go_on_for_another_source_under_the_same_name(home):
+    def held(*credentials):
+        return Policy((Layer("policy web"),), credentials=credentials)
+
+    key, other = (Credential("key", SecretSource("env", name)) for name in ("ONE", "TWO"))
+    kept = Credential("kept", SecretSource("env", "KEPT"))
+
+    async def work(way, network):
+        await way.settled()
+        await way.provide((("gone", "1"), ("kept", "2"), ("key", "3")))
+        await way.set_policy(held(other, kept))
+        assert [name for name, _ in way.tags] == ["kept"]
+        os.kill(home.pids()[0], signal.SIGKILL)
+        await until(lambda: len(home.pids()) == 2 and home.kinds()[-1].startswith("Listen names"))
+
+    during(home, work, held(Credential("gone", SecretSource("env", "GONE")), key, kept))
+    told = [" ".join(words[2:]) for words in home.told if words[1] == "Provide"]
+    assert told == ["{'gone': '1', 'kept': '2', 'key': '3'}", "{'kept': '2'}"]
+
+
+def test_a_gateway_that_refuses_values_is_an_error_in_words(home):
+    async def work(way, network):
+        await way.settled()
+        home.behave("refuse-Provide")
+        with pytest.raises(HostError, match="refuses credentials"):
+            await way.provide((("key", "hunter2"),))
+
+    during(home, work)
 
 
 def test_the_end_of_the_sandbox_ends_the_registration(home):
