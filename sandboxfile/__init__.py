@@ -7,8 +7,8 @@ One way through the house (read `pipeline.py` first):
 
 Imports go down only, held by import-linter in the test run; the layers below `host` have no effects:
 
-    cli > pipeline > apply|observe|supervisor|gateway > control|images|vm|guest > host
-        > language|resolve|planning > policy > model > errors > diagnostics|names
+    cli > pipeline > apply|observe|supervisor|gateway > control|images|vm|guest|secrets > host
+        > language|resolve|planning > policy > agents > model > errors > diagnostics|names
 
 Processes. The command line loads, plans, applies, and leaves; there is no daemon. Each running sandbox has a
 supervisor, which owns QEMU (in its jail), one file server per workspace, and the SSH channel into the guest, and holds
@@ -19,6 +19,12 @@ Egress. The machine's network ends in an empty network namespace, whose only lis
 process per user, started when the first sandbox needs it, gone soon after the last. It decides every connection and
 request by the sandbox's policy (`policy/`, pure), resolves names itself, dials what it has checked, and shows TLS a
 certificate of the sandbox's own authority. No gateway, no egress; a supervisor that loses it starts another.
+
+Agents and secrets. An agent is a data file (`agents/`): template, hosts, settings, services. What its services and the
+file's `secrets` want becomes `Credential`s, which are part of a sandbox's policy: where a value is, and where it goes.
+Values are read by the gateway when a request needs them, or come from the environment of `sbx` over the control
+sockets and are kept in memory; no record, argument, environment or log has one. A person approves which secret may go
+to which host. The agent's terminal belongs to the supervisor; whoever runs `sbx run` is joined to it.
 
 Templates. A template and its bases come to a recipe: one origin, and steps upon it. Each is a layer, a tar as in OCI
 images: the origin's is made on the host (mmdebstrap, a registry, a builder), a step's is what it changed in a machine
@@ -35,6 +41,8 @@ What must be kept compatible, in one place:
     control messages      control/messages.py  VERSION
     egress messages       control/egress.py    VERSION
     network log           gateway/log.py       what `sbx network log --format json` prints
+    approvals, secrets    host/approvals.py, secrets/store.py
+    review.json           host/review.py
     sandbox.lock          model/lock.py
     saved templates       images/saved.py
     cache directories     images/cache.py      named by the digest of what they are made from

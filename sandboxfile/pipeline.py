@@ -13,21 +13,22 @@ from typing import Literal
 import anyio.to_thread
 
 from sandboxfile.diagnostics import Diagnostics, has_errors, in_order
+from sandboxfile.host.agent_files import workspace_credentials
 from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
 from sandboxfile.host.inputs import gather
 from sandboxfile.host.layout import MACHINE_POLICY, Layout
 from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
 from sandboxfile.host.policy_files import read_policy_files
-from sandboxfile.host.statedir import ensure_directories, hold_lock
+from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
 from sandboxfile.language.document import decode
 from sandboxfile.language.validate import load as load_text
-from sandboxfile.model.desired import DesiredState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import ObservedState
-from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.model.plan import CreateSandbox, Plan, PlanOptions, ProvideSecrets, StartSandbox, UpdateRecord
 from sandboxfile.model.spec import SandboxFile
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import as_warnings, check_fit
@@ -36,7 +37,9 @@ from sandboxfile.resolve.locking import LockState, cached_problems, lock_problem
 from sandboxfile.resolve.policies import PolicyTest, policy_tests
 from sandboxfile.resolve.policy_tests import run_policy_tests
 from sandboxfile.resolve.project import resolve
+from sandboxfile.secrets.needs import problems
 
+NOWHERE = Path("/dev/null/sandbox.yaml")  # nothing can be there, and so no lock either
 # What comes of it when this host lacks something for a plan: a refusal; one of missing programs alone; words.
 Fit = Literal["refuse", "overcommit", "warn"]
 
@@ -91,13 +94,31 @@ def load(
     return replace(
         loaded,
         desired=None if has_errors(found) else desired,
-        diagnostics=in_order(loaded.diagnostics + found),
+        diagnostics=in_order((*loaded.diagnostics, *found, *workspace_credentials(desired))),
         lock_states=states,
     )
 
 
-def _load(path: Path, layout: Layout, content: bytes | None, machine_policy: Path) -> Loaded:
-    name = str(path)
+def load_command(text: str, layout: Layout, beside: Path = NOWHERE, *, machine_policy: Path = MACHINE_POLICY) -> Loaded:
+    """What a command asks for, as the text of a file with one sandbox: an unmanaged one, which no file describes.
+
+    `beside`: the sandbox file that templates or policies in the text were taken from. Its lock pins them, and what is
+    relative counts from there.
+    """
+    loaded = _load(beside, layout, text.encode(), machine_policy, command="command")
+    lock = read_lock(lock_path(beside))
+    sources = {**loaded.sources, **lock.sources}
+    loaded = replace(loaded, diagnostics=in_order(loaded.diagnostics + lock.problems), sources=sources, lock=lock)
+    if loaded.desired is None or lock.problems:
+        return replace(loaded, desired=None)
+    desired, states = lock_state(loaded.desired, lock.lock)
+    diagnostics = in_order((*loaded.diagnostics, *workspace_credentials(desired)))
+    return replace(loaded, desired=desired, diagnostics=diagnostics, lock_states=states)
+
+
+def _load(path: Path, layout: Layout, content: bytes | None, machine_policy: Path, command: str = "") -> Loaded:
+    """With `command` the content is that of no file, and goes by this name."""
+    name = command or str(path)
     text, problems = decode(read_file(path) if content is None else content, name)
     if text is None:
         return Loaded(None, problems, {})
@@ -109,7 +130,7 @@ def _load(path: Path, layout: Layout, content: bytes | None, machine_policy: Pat
         return Loaded(None, in_order(problems + policies.problems), sources)
     if has_errors(policies.problems):
         file.placed({}, whole=False)
-    inputs = gather(file, path, layout, os.environ, policies)
+    inputs = gather(file, path, layout, os.environ, policies, project=UNMANAGED if command else "")
     desired, found = resolve(file, inputs)
     tests = policy_tests(file, inputs) if file.whole else ()
     return Loaded(desired, in_order(problems + found), sources, file, tests, inputs.today)
@@ -151,6 +172,27 @@ def refused(plan: Plan, problems: Diagnostics, *, shown: bool = True) -> Plan:
     """The plan with these problems; errors leave it without steps."""
     steps = () if has_errors(problems) else plan.steps
     return replace(plan, diagnostics=plan.diagnostics + (problems if shown else ()), steps=steps)
+
+
+def users_of_secrets(plans: Collection[Plan], layout: Layout) -> tuple[DesiredSandbox, ...]:
+    """The sandboxes that begin to use secrets by these plans, as they are going to be: started, or held to new ones."""
+    found: dict[SandboxId, DesiredSandbox] = {}
+    for operation in (step.operation for each in plans for step in each.steps):
+        match operation:
+            case CreateSandbox(spec) | UpdateRecord(spec):
+                found[operation.spec.id] = spec
+            case StartSandbox(id) | ProvideSecrets(id):
+                if id not in found:
+                    found[id] = read_record(layout.sandbox(id)).spec
+    return tuple(spec for spec in found.values() if spec.policy.credentials)
+
+
+def secret_problems(
+    specs: Collection[DesiredSandbox], layout: Layout, *, run_commands: bool = True, tell_errors: bool = False
+) -> Diagnostics:
+    """What these sandboxes' secrets lack, said before anything boots. Of commands, those that are approved are run."""
+    credentials = [credential for spec in specs for credential in spec.policy.credentials]
+    return in_order(problems(credentials, layout, os.environ, run_commands, tell_errors=tell_errors))
 
 
 async def apply_plan(

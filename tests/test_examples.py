@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile import pipeline
+from sandboxfile.agents import AGENTS, SERVICES, find_service
 from sandboxfile.host import inputs
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.observed import ObservedState
@@ -22,12 +23,14 @@ def load(clean_home, monkeypatch):
     """Load on a host without policies of its own, whose clients are all configured."""
     facts = PresetFacts(True, (Registry("https://packages.example.com/"),))
     monkeypatch.setattr(inputs, "preset_facts", lambda presets, *_: dict.fromkeys(presets, facts))
+    for variable in (name for service in SERVICES for name in find_service(service).variables):
+        monkeypatch.setenv(variable, "the host has a key")
     layout = Layout(clean_home / "state", clean_home / "cache", clean_home / "run", clean_home / "config")
     return lambda path: pipeline.load(path, layout, machine_policy=clean_home / "none.yaml")
 
 
 def test_there_is_an_example_of_each_kind():
-    assert {path.parent.name for path in EXAMPLES} >= KINDS
+    assert {path.parent.name for path in EXAMPLES} >= KINDS | set(AGENTS)
     assert all((path.parent / "README.md").is_file() for path in EXAMPLES)
 
 

@@ -18,7 +18,7 @@ from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import PlanOptions
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 FILE = """\
 name: shop
@@ -115,6 +115,28 @@ def test_all_that_is_wrong_is_told_at_once_with_the_text_for_its_snippets(file, 
     assert list(loaded.sources) == [str(file)]
 
 
+def test_what_a_command_asks_for_belongs_to_no_file_and_no_project(file, layout):
+    text = f"sandboxes: {{box: {{agent: shell, workspaces: [{file.parent}]}}}}\n"
+    loaded = pipeline.load_command(text, layout)
+    assert loaded.diagnostics == ()
+    (spec,) = loaded.desired.sandboxes
+    assert (str(spec.id), spec.id.project, loaded.desired.source) == ("box", UNMANAGED, "")
+    assert spec.workspaces[0].protect == (".git/config", ".git/hooks")
+    wrong = pipeline.load_command("sandboxes: {box: {colour: red}}\n", layout)
+    assert wrong.desired is None
+    assert wrong.diagnostics[0].span.file == "command"
+    assert wrong.sources["command"]
+
+
+def test_the_lock_beside_the_file_that_a_command_takes_a_template_from_holds(file, layout):
+    (file.parent / "sandbox.lock").write_text("{")
+    text = "templates: {dev: {base: shell}}\nsandboxes: {box: {template: dev}}\n"
+    assert pipeline.load_command(text, layout).desired is not None
+    refused = pipeline.load_command(text, layout, file)
+    assert refused.desired is None
+    assert refused.diagnostics[0].summary == "Lock not readable"
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: [", b""])
 def test_a_file_that_is_no_yaml_is_a_diagnostic(file, layout, content):
     file.write_bytes(content)
@@ -204,7 +226,7 @@ def test_verbs_plan_each_project_by_itself(file, filled):
 def test_what_a_plan_says_is_done_and_told(file, filled, monkeypatch):
     started = []
 
-    async def start(layout, id, report):
+    async def start(layout, id, report, **_):
         started.append(id)
 
     monkeypatch.setattr(machines, "start", start)

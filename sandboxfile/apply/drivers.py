@@ -1,29 +1,40 @@
 """The operations of a plan on this host. Each is one function, and done again it does no harm."""
 
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+
+from anyio import to_thread
 
 from sandboxfile.apply import machines, storage
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import (
     Attach,
+    CheckAgent,
     Detach,
     GrowDisk,
     Message,
+    Provide,
     Resume,
     RunSetup,
     SetPolicy,
+    SetPorts,
     StartMain,
     Update,
 )
+from sandboxfile.errors import StateError
+from sandboxfile.host import review
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
+from sandboxfile.model.credential import Credential
+from sandboxfile.model.desired import Workspace
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Operation
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.sandbox import setup_done
+from sandboxfile.secrets.needs import env_values
 
 _ANSWER_TIMEOUT = 120.0  # seconds for a change inside a running sandbox; 1 is usual
 _GROW_TIMEOUT = 600.0
@@ -31,11 +42,20 @@ Report = Callable[[str], None]
 
 
 class HostDrivers:
-    """The executor's drivers for one user of this host. `observe` looks at one project."""
+    """The executor's drivers for one user of this host. `observe` looks at one project.
 
-    def __init__(self, layout: Layout, observe: Callable[[str], Awaitable[ObservedState]]) -> None:
+    `environ` has the values of credentials that come from the environment: told to supervisors, and to nobody else.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        observe: Callable[[str], Awaitable[ObservedState]],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.layout = layout
         self._observe = observe
+        self._environ = os.environ if environ is None else environ
 
     async def observe(self, project: str) -> ObservedState:
         return await self._observe(project)
@@ -50,7 +70,7 @@ class HostDrivers:
             case operations.CreateSandbox(spec, source):
                 await storage.create(self.layout, spec, source)
             case operations.StartSandbox(id):
-                await machines.start(self.layout, id, report)
+                await self._start(id, report)
             case operations.StopSandbox(id):
                 await machines.stop(self.layout, id, report)
             case operations.DeleteSandbox(id):
@@ -71,13 +91,37 @@ class HostDrivers:
             case operations.StartMain(id):
                 await self._request(id, StartMain(), report)
             case operations.AttachWorkspace(id, workspace):
+                await self._remember(id, (workspace,), report)
                 await self._request(id, Attach(workspace), report)
             case operations.DetachWorkspace(id, target):
                 await self._request(id, Detach(target), report)
             case operations.SetPolicy(id, policy):
                 await self._request(id, SetPolicy(policy), report)
+                await self._provide(id, policy.credentials)  # a value given before is one for the old source
+            case operations.ProvideSecrets(id, credentials):
+                await self._provide(id, credentials)
+            case operations.SetPorts(id, ports):
+                await self._request(id, SetPorts(ports), report)
+            case operations.CheckAgent(id):
+                await self._request(id, CheckAgent(), report)
             case operations.ResumeSandbox(id):
                 await self._request(id, Resume(), report)
+
+    async def _start(self, id: SandboxId, report: Report) -> None:
+        spec = read_record(self.layout.sandbox(id)).spec
+        await self._remember(id, spec.workspaces, report)
+        await machines.start(self.layout, id, report, values=env_values(spec.policy.credentials, self._environ))
+
+    async def _remember(self, id: SandboxId, workspaces: Sequence[Workspace], report: Report) -> None:
+        """How things are before anything inside can change them. A sandbox is not kept from running for it."""
+        try:
+            await to_thread.run_sync(review.remember, self.layout.sandbox(id), workspaces)
+        except (StateError, OSError) as exc:
+            report(f"`sbx review` will not know how its workspaces were: {exc}")
+
+    async def _provide(self, id: SandboxId, credentials: Sequence[Credential]) -> None:
+        if values := env_values(credentials, self._environ):
+            await request(self.layout.sandbox(id).control, Provide(values), timeout=_ANSWER_TIMEOUT)
 
     async def _request(
         self, id: SandboxId, message: Message, report: Report, timeout: float | None = _ANSWER_TIMEOUT

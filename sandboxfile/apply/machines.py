@@ -13,7 +13,7 @@ from pathlib import Path
 import anyio
 
 from sandboxfile.control.client import connect, request
-from sandboxfile.control.messages import GetStatus, Message, Output, Progress, Stop, WaitReady
+from sandboxfile.control.messages import GetStatus, Message, Output, Progress, Provide, Stop, WaitReady
 from sandboxfile.errors import ControlError, MachineError, SandboxfileError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.spawn import exit_code, spawn_detached, tail
@@ -30,16 +30,26 @@ _MODULE = "sandboxfile.supervisor"
 Report = Callable[[str], None]
 
 
-async def start(layout: Layout, id: SandboxId, report: Report, *, tie: int | None = None) -> None:
+async def start(
+    layout: Layout,
+    id: SandboxId,
+    report: Report,
+    *,
+    tie: int | None = None,
+    values: tuple[tuple[str, str], ...] = (),
+) -> None:
     """Start the supervisor unless one holds the lock, and wait until the sandbox is ready.
 
-    With `tie`, the reading end of a pipe, it dies when the writing end is closed, and its machine with it.
+    With `tie`, the reading end of a pipe, it dies when the writing end is closed, and its machine with it. `values` are
+    those of credentials that come from the environment.
     Raises MachineError with the end of the supervisor's log when it dies before.
     """
     paths = layout.sandbox(id)
     child = None if is_locked(paths.lock) else _spawn(paths, id, tie)
     await _until_it_listens(paths, id, child)
     try:
+        if values:
+            await request(paths.control, Provide(values), timeout=_PATIENCE)
         await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)
     except ControlError as exc:
         raise MachineError(f"the sandbox {id} did not start: {exc.message}", output=tail(paths.supervisor_log)) from exc

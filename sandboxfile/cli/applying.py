@@ -6,6 +6,7 @@ from functools import partial
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
+from sandboxfile.cli.approving import ask_approvals
 from sandboxfile.cli.project import show_diagnostics, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
@@ -78,6 +79,7 @@ async def _plan_and_apply(make_plans: MakePlans, args: argparse.Namespace, conso
         if any(has_errors(plan.diagnostics) for plan in plans):
             return exits.FAILED
         to_do = [plan for plan in plans if plan.steps]
+        settle_secrets(to_do, args, console)
         if to_do and not args.yes:
             confirm(console)
         try:
@@ -97,6 +99,19 @@ def show_plan(plan: Plan, args: argparse.Namespace, console: Console) -> None:
         console.say(render_plan(plan, console))
     elif not plan.steps and not plan.diagnostics:
         console.say("nothing to do")
+
+
+def settle_secrets(plans: list[Plan], args: argparse.Namespace, console: Console) -> None:
+    """Have what the plans' secrets need: approved for their hosts, and there. Raises SandboxfileError."""
+    layout = this_layout()
+    specs = pipeline.users_of_secrets(plans, layout)
+    if not specs:
+        return
+    ask_approvals(specs, args, console)
+    found = pipeline.secret_problems(specs, layout, tell_errors=console.interactive)
+    show_diagnostics(found, {}, console)
+    if has_errors(found):
+        raise SandboxfileError("nothing was changed: these secrets are not available")
 
 
 def confirm(console: Console, question: str = "Apply this?") -> None:

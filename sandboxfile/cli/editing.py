@@ -54,6 +54,13 @@ class Proposal:
         return patch(self.before.decode(), self.after.decode(), str(name))
 
 
+def file_of(id: SandboxId, source: str, given: str | None) -> Path:
+    """The file to edit for a sandbox: the `given` one, else the `source` it came of. Raises SandboxfileError."""
+    if not (given or source):
+        raise SandboxfileError(f"{id} is in no file", hint=f"`sbx adopt {id}` writes it into one")
+    return Path(given or source).absolute()
+
+
 def propose(
     path: Path,
     id: SandboxId,
@@ -136,12 +143,17 @@ def _not_edited(problems: Sequence[Diagnostic], loaded: Loaded, console: Console
 
 
 def same_meaning(first: Policy, second: Policy) -> bool:
-    """Whether two policies decide alike: names of layers, order, places and who typed a rule do not count."""
+    """Whether two policies decide alike: names of layers, order, places and who typed a rule do not count.
+
+    Nor do credentials: which of them there are also depends on the environment of the command.
+    """
     return _meaning(first) == _meaning(second)
 
 
 def _meaning(policy: Policy) -> object:
-    return [_layer(layer) for layer in policy.layers], policy.settings
+    brought = {credential.variable for credential in policy.credentials}
+    settings = [item for item in policy.settings if item[0] not in brought]
+    return [_layer(layer) for layer in policy.layers], settings
 
 
 def _layer(layer: Layer) -> object:

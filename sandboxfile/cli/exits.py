@@ -12,9 +12,9 @@ INTERRUPTED = 130
 MEANINGS: tuple[tuple[int, str], ...] = (
     (OK, "done"),
     (FAILED, "the file is wrong, a step failed, or the host or a sandbox did"),
-    (CHANGES, "`plan --detailed-exitcode`: there are changes; `policy explain`: blocked"),
+    (CHANGES, "`plan --detailed-exitcode`: there are changes; `policy explain`: blocked; `review`: findings"),
     (USAGE, "wrong arguments"),
     (BUG, "a bug in sandboxfile"),
-    (EXEC_FAILED, "`exec`, `shell`: sbx itself failed; every other code is the command's own"),
+    (EXEC_FAILED, "`exec`, `shell`, `run`, `attach`: sbx itself failed; every other code is that of what ran inside"),
     (INTERRUPTED, "interrupted with Ctrl-C"),
 )

@@ -26,6 +26,10 @@ VERBS: dict[str, str] = {
     "validate": "check the sandbox file",
     "config": "print the sandbox file fully resolved",
     "schema": "print the JSON Schema of the sandbox file",
+    "run": "start an agent in a sandbox, or come back to it",
+    "create": "make a sandbox for an agent, and start no agent",
+    "attach": "come back to the terminal of a sandbox's agent",
+    "adopt": "write a sandbox that `run` made into the sandbox file",
     "plan": "show what `up` would change, and why",
     "up": "make the sandboxes as the file describes them",
     "down": "stop and delete the project's sandboxes",
@@ -33,9 +37,12 @@ VERBS: dict[str, str] = {
     "status": "show one sandbox in detail",
     "exec": "run a command in a sandbox",
     "shell": "open a login shell in a sandbox",
+    "review": "list what an agent changed that would run on this host",
+    "forward": "reach a port of a sandbox on this host",
     "logs": "show the console and the main process",
     "network": "show and change what sandboxes reach",
     "policy": "say what sandboxes may reach, and why",
+    "secret": "keep secrets, and say where they may go",
     "template": "list, build, share and remove templates",
     "save": "keep a sandbox as a template",
     "stop": "stop sandboxes; their disks stay",
@@ -50,7 +57,7 @@ VERBS: dict[str, str] = {
 }
 HIDDEN_VERBS = ("complete-words",)
 _WORLD = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # not our bugs
-STREAM_VERBS = ("exec", "shell")  # their exit code is that of the command inside
+STREAM_VERBS = ("exec", "shell", "run", "attach")  # their exit code is that of the command inside
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -59,6 +66,7 @@ class VerbParser(argparse.ArgumentParser):
     verb: str | None = None  # `up`; `network.log` for a verb of a verb
     verbs: Mapping[str, str] = VERBS  # those that can follow it
     loaded = False
+    passes_on = False  # words after `--` are for somebody else: `arguments`; before it options and words may mix
 
     def load(self) -> None:
         """Import the verb's module and declare its arguments; once."""
@@ -77,7 +85,18 @@ class VerbParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.load()
-        return super().parse_known_args(args, namespace)
+        if not self.passes_on:
+            return super().parse_known_args(args, namespace)
+        self.passes_on = False  # while argparse calls this method for each half of its work
+        try:
+            end = args.index("--") if "--" in args else len(args)
+            found, rest = self.parse_known_intermixed_args(args[:end], namespace)
+        finally:
+            self.passes_on = True
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        found.arguments = args[end + 1 :]
+        return found, []
 
     def error(self, message: str) -> NoReturn:
         hint = f"{self.prog} --help"

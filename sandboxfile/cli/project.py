@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.layout import SANDBOX_FILES, Layout
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 if TYPE_CHECKING:
     from sandboxfile.cli.views.console import Console
@@ -121,12 +121,18 @@ def project_here(args: argparse.Namespace) -> str | None:
 
 
 def match_name(name: str, known: Sequence[SandboxId], here: str | None) -> SandboxId:
-    """`project/name`, or `name`: of the project `here`, else the only sandbox of that name. Raises NotFoundError."""
+    """`project/name`, or `name`: of the project `here`, else an unmanaged one, else the only sandbox of that name.
+
+    `_run/name` is the unmanaged one wherever one is. Raises NotFoundError.
+    """
     if "/" in name:
-        matches = [id for id in known if str(id) == name]
+        matches = [id for id in known if f"{id.project}/{id.name}" == name]
     else:
         matches = [id for id in known if id.name == name]
-        matches = [id for id in matches if id.project == here] or matches
+        for project in (here, UNMANAGED):
+            matches = [id for id in matches if id.project == project] or matches
+            if len(matches) == 1:
+                break
     if len(matches) == 1:
         return matches[0]
     if matches:

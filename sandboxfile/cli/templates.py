@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from sandboxfile import pipeline
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.cli.project import (
     WrongFile,
     find_file,
@@ -29,7 +30,6 @@ from sandboxfile.host.statedir import read_record
 from sandboxfile.images import saved, store
 from sandboxfile.images.saved import SavedInfo
 from sandboxfile.images.store import ImageInfo
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.references import is_saved_tag
 from sandboxfile.model.template import DesiredTemplate

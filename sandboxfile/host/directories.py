@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sandboxfile.host.layout import Layout
-from sandboxfile.names import is_name
+from sandboxfile.names import UNMANAGED, is_name
 
 
 def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
@@ -16,6 +16,10 @@ def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
 
 def _directories(path: Path) -> list[Path]:
     try:
-        return [entry for entry in path.iterdir() if is_name(entry.name) and entry.is_dir()]
+        return [entry for entry in path.iterdir() if _is_ours(entry.name) and entry.is_dir()]
     except FileNotFoundError:  # also: deleted while we looked
         return []
+
+
+def _is_ours(name: str) -> bool:
+    return is_name(name) or name == UNMANAGED

@@ -43,6 +43,16 @@ class SandboxPaths:
         return self.root / "record.json"
 
     @property
+    def moved_record(self) -> Path:
+        """The record that counts once the directory is where a move takes it (`host.moving`)."""
+        return self.root / "moved.json"
+
+    @property
+    def command(self) -> Path:
+        """Of an unmanaged sandbox: what the command that made it asked for, as a sandbox file."""
+        return self.root / "command.yaml"
+
+    @property
     def base(self) -> Path:
         """Hard link to (or copy of) the image that `disk` is an overlay of: deleting the cache loses no disk."""
         return self.root / "base.ext4"
@@ -77,6 +87,11 @@ class SandboxPaths:
     def network_log(self) -> Path:
         """What it reached and what was blocked, a JSON line each; written by the gateway."""
         return self.root / "network.log"
+
+    @property
+    def review(self) -> Path:
+        """What in the workspaces would run on the host, as it was when somebody last looked."""
+        return self.root / "review.json"
 
     @property
     def authority(self) -> Path:
@@ -190,6 +205,16 @@ class Layout:
     def file_digests(self) -> Path:
         """Digests of large files of this host, by what stat(2) says of them."""
         return self.cache / "file-digests.json"
+
+    @property
+    def secrets(self) -> Path:
+        """Holds what `sbx secret set` keeps: an index, and a file (0600) for each value that no keyring has."""
+        return self.state / "secrets"
+
+    @property
+    def approvals(self) -> Path:
+        """Which secret may go to which host, as its owner said; no file of a project can."""
+        return self.state / "approvals.json"
 
     @property
     def saved(self) -> Path:

@@ -15,6 +15,7 @@ import anyio
 _PASSED_ON = (
     *("HOME", "PATH", "LANG", "USER", "LOGNAME", "TMPDIR", "PYTHONPATH", "SBX_HOME", "SBX_ACCEL"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),  # what this host trusts
+    "DBUS_SESSION_BUS_ADDRESS",  # where its keyring is
 )
 _PREFIXES = ("XDG_", "LC_")
 PROXIES = ("https_proxy", "http_proxy", "no_proxy")  # this host's own way out, in lower or upper case

@@ -25,7 +25,7 @@ from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
 
-RECORD_VERSION = 2
+RECORD_VERSION = 3
 _LOCK_POLL = 0.05  # seconds
 _PROBE_TRIES, _PROBE_PAUSE = 8, 0.002  # a probe takes 10 microseconds, when its process is not interrupted
 
@@ -40,26 +40,47 @@ def _applied() -> TypeAdapter[Applied]:
 
 def write_record(paths: SandboxPaths, applied: Applied) -> None:
     """Remember what was applied to a sandbox."""
+    write_atomic(paths.record, encode_record(applied))
+    paths.moved_record.unlink(missing_ok=True)  # it is settled where the sandbox is
+
+
+def encode_record(applied: Applied) -> bytes:
+    """What stands in a record."""
     fields: dict[str, Any] = {"version": RECORD_VERSION, **asdict(applied)}
-    write_atomic(paths.record, json.dumps(fields, indent=1, ensure_ascii=False).encode())
+    return json.dumps(fields, indent=1, ensure_ascii=False).encode()
 
 
 def read_record(paths: SandboxPaths) -> Applied:
-    """What was applied. Raises StateError when it is missing, unreadable, or written by a newer version."""
+    """What was applied. Raises StateError when it is missing, unreadable, or written by a newer version.
+
+    A directory that was moved here counts by its other record, until that is settled (`host.moving`).
+    """
+    applied = _read_record(paths.record)
+    if not _is_of(applied, paths) and paths.moved_record.exists():
+        moved = _read_record(paths.moved_record)
+        return moved if _is_of(moved, paths) else applied
+    return applied
+
+
+def _is_of(applied: Applied, paths: SandboxPaths) -> bool:
+    return (applied.spec.id.project, applied.spec.id.name) == (paths.root.parent.name, paths.root.name)
+
+
+def _read_record(path: Path) -> Applied:
     try:
-        fields = json.loads(paths.record.read_bytes())
+        fields = json.loads(path.read_bytes())
         version = fields.pop("version")
         if version != RECORD_VERSION:
             raise StateError(
-                f"the record {paths.record} has version {version}; this program knows {RECORD_VERSION}",
+                f"the record {path} has version {version}; this program knows {RECORD_VERSION}",
                 hint="use the sbx that wrote it, or delete the sandbox with `sbx rm --force`",
             )
         return _applied().validate_python(fields)
     except FileNotFoundError as exc:
-        raise StateError(f"the record {paths.record} is missing", hint="`sbx rm --force` deletes what is left") from exc
+        raise StateError(f"the record {path} is missing", hint="`sbx rm --force` deletes what is left") from exc
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
         raise StateError(
-            f"the record {paths.record} cannot be read: {exc}", hint="`sbx rm --force` deletes the sandbox"
+            f"the record {path} cannot be read: {exc}", hint="`sbx rm --force` deletes the sandbox"
         ) from exc
 
 

@@ -3,6 +3,9 @@
 A held lock is a running sandbox; a supervisor that holds it and does not answer in time is `unresponsive`.
 """
 
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,15 +22,18 @@ from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, Status
 from sandboxfile.names import SandboxId
+from sandboxfile.secrets.needs import env_values
+from sandboxfile.secrets.tags import matches
 from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
 _PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
 _GRACE = 0.5  # seconds that a supervisor has between taking its lock and listening, and between its end and the lock's
 
 
-async def observe(layout: Layout, project: str) -> ObservedState:
-    """Everything that bears on one project."""
-    sandboxes = await _observe_each(layout, [id for id in _identities(layout) if id.project == project])
+async def observe(layout: Layout, project: str, environ: Mapping[str, str] | None = None) -> ObservedState:
+    """Everything that bears on one project. `environ` is the environment of sbx unless given."""
+    found = await _observe_each(layout, [id for id in _identities(layout) if id.project == project])
+    sandboxes = tuple(compared(sandbox, os.environ if environ is None else environ) for sandbox in found)
     sources = {sandbox.applied.source for sandbox in sandboxes if sandbox.applied is not None}
     return ObservedState(
         project=project,
@@ -82,6 +88,16 @@ async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedS
     await together(*(partial(one, id) for id in ids))
     # One that was deleted while we looked is not there.
     return tuple(found[id] for id in ids if found[id].applied is not None or layout.sandbox(id).root.exists())
+
+
+def compared(sandbox: ObservedSandbox, environ: Mapping[str, str]) -> ObservedSandbox:
+    """With the names of the credentials whose value is not the one that the running machine was given."""
+    if sandbox.applied is None or sandbox.machine is None:
+        return sandbox
+    given = dict(sandbox.machine.secrets)
+    now = env_values(sandbox.applied.spec.policy.credentials, environ)
+    stale = tuple(name for name, value in now if name not in given or not matches(given[name], value))
+    return replace(sandbox, stale_secrets=stale)
 
 
 def _missing(sources: set[str]) -> frozenset[str]:

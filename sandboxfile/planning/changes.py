@@ -1,9 +1,11 @@
 """Which fields of one sandbox differ, and what each difference costs. The only place that knows the costs."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 from sandboxfile.errors import PolicyError
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Workspace
+from sandboxfile.model.credential import Credential
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Workspace
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
@@ -15,22 +17,30 @@ _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")
 
 
 def field_changes(
-    spec: DesiredSandbox, applied: Applied, machine: Machine | None, content: str = ""
+    spec: DesiredSandbox,
+    applied: Applied,
+    machine: Machine | None,
+    content: str = "",
+    stale: Collection[str] = (),
 ) -> tuple[FieldChange, ...]:
     """Every difference, in the order of the language's fields. `machine` counts where it can differ from the record.
 
-    `content`: the digest of what is in the image that is wanted, as far as that is known.
+    `content`: the digest of what is in the image that is wanted, as far as that is known. `stale`: credentials of which
+    the machine has another value than the environment of sbx.
     """
     old = applied.spec
     return tuple(
         [
             *_image(spec, old, content != "" and content == applied.content),
             *_docker(spec, old),
+            *_simple("agent", old.agent, spec.agent, "replace", "a sandbox is made for one agent"),
             *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
             *_workspaces(spec.workspaces, attached(applied, machine)),
             *_order(spec.workspaces, old.workspaces),
             *policy_change(spec.policy, old.policy, machine),
+            *_secrets(spec.policy, old.policy, stale),
             *_env(dict(spec.env), dict(old.env)),
+            *_ports(spec, old, machine),
             *_machine_size(spec, old, machine),
             *_disk(spec, old, machine),
             *_setup(spec, applied),
@@ -131,10 +141,53 @@ def policy_change(wanted: Policy, applied: Policy, machine: Machine | None) -> I
     told = held_to_another(wanted, applied, machine)
     if wanted == applied and not told:
         return
+    known = machine is None or machine.policy in (fingerprint(applied), fingerprint(wanted))
+    if known and _without_credentials(wanted) == _without_credentials(applied):
+        return  # `_secrets` says what differs
     before = policy_text(applied)
     if machine is not None and machine.health != "starting" and told and machine.policy != fingerprint(applied):
         before = f"another one ({short(machine.policy)})" if machine.policy else "none in force: nothing gets out"
     yield FieldChange("policy", before, policy_text(wanted), "live", "the gateway changes it while the sandbox runs")
+
+
+def _secrets(wanted: Policy, old: Policy, stale: Collection[str]) -> Iterator[FieldChange]:
+    """References alone: no value is known here."""
+    before = {each.name: each for each in old.credentials}
+    after = {each.name: each for each in wanted.credentials}
+    for name in sorted(before.keys() | after.keys()):
+        texts = [credential_text(each) if each else None for each in (before.get(name), after.get(name))]
+        reason = "the gateway changes it while the sandbox runs"
+        yield from _simple(f"secrets.{name}", texts[0], texts[1], "live", reason)
+        if name in stale and name in after and texts[0] == texts[1]:
+            reason = f"the environment has another value in {after[name].source.name}"
+            yield FieldChange(f"secrets.{name}", "(old value)", "(new value)", "live", reason)
+
+
+def credential_text(credential: Credential) -> str:
+    """Where a value comes from and where it goes: `env ANTHROPIC_API_KEY for api.anthropic.com:443`."""
+    places = ", ".join(f"{host}:{port}" for host, port in credential.bound)
+    ways = dict.fromkeys(f"{each.kind} {each.name}" for each in credential.injections if each.name)
+    inside = f", as a placeholder in {credential.variable}" if credential.variable else ""
+    return f"{credential.source.text} for {places}{f' ({chr(44).join(ways)})' if ways else ''}{inside}"
+
+
+def _ports(spec: DesiredSandbox, old: DesiredSandbox, machine: Machine | None) -> Iterator[FieldChange]:
+    sides = [{(port.address, port.host): port for port in ports} for ports in (listened(old, machine), spec.ports)]
+    for place in sorted(sides[0].keys() | sides[1].keys()):
+        before, after = (str(side[place].guest) if place in side else None for side in sides)
+        shown = (sides[1].get(place) or sides[0][place]).text.rpartition(":")[0]
+        yield from _simple(f"ports.{shown}", before, after, "live", "ports come and go while the machine runs")
+
+
+def listened(old: DesiredSandbox, machine: Machine | None) -> tuple[Port, ...]:
+    """The ports that are there: the running machine's, else what the next start will listen on."""
+    return old.ports if machine is None or machine.health == "starting" else machine.ports
+
+
+def _without_credentials(policy: Policy) -> Policy:
+    """Neither them nor the placeholders that they set."""
+    theirs = {(each.variable, each.placeholder) for each in policy.credentials}
+    return replace(policy, credentials=(), settings=tuple(item for item in policy.settings if item not in theirs))
 
 
 def reach_of(policy: Policy) -> tuple[str, ...]:
@@ -145,6 +198,16 @@ def reach_of(policy: Policy) -> tuple[str, ...]:
             f"cannot reach {item.removeprefix('but not ')}" if item.startswith("but not ") else f"can reach {item}"
             for item in reach(policy)
         ),
+        *(f"may use {item}" for item in _uses(policy)),
+    )
+
+
+def _uses(policy: Policy) -> tuple[str, ...]:
+    """`the secret anthropic (env ANTHROPIC_API_KEY) at api.anthropic.com:443`, for each place."""
+    return tuple(
+        f"the secret {each.name} ({each.source.text}) at {host}:{port}"
+        for each in policy.credentials
+        for host, port in each.bound
     )
 
 
@@ -152,8 +215,13 @@ def reach_changed(wanted: Policy, applied: Policy) -> tuple[str, ...]:
     """What of its reach changes; all of it when the record's policy is one that this program cannot read."""
     if wanted == applied:
         return ()
+    before, after = _uses(applied), _uses(wanted)
+    used = (
+        *(f"may now use {item}" for item in after if item not in before),
+        *(f"may no longer use {item}" for item in before if item not in after),
+    )
     try:
-        return reach_changes(applied, wanted)
+        return (*reach_changes(applied, wanted), *used)
     except PolicyError:
         return reach_of(wanted)
 

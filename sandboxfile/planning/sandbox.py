@@ -3,22 +3,25 @@
 from dataclasses import dataclass, field
 
 from sandboxfile.diagnostics import Diagnostic, error
-from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.desired import NO_AGENT, DesiredSandbox
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
 from sandboxfile.model.plan import (
     Action,
     AttachWorkspace,
     Change,
+    CheckAgent,
     CreateSandbox,
     DeleteSandbox,
     DetachWorkspace,
     FieldChange,
     GrowDisk,
     Operation,
+    ProvideSecrets,
     ResumeSandbox,
     RunSetup,
     SetPolicy,
+    SetPorts,
     StartMain,
     StartSandbox,
     Step,
@@ -26,7 +29,15 @@ from sandboxfile.model.plan import (
     UpdateRecord,
 )
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.changes import attached, field_changes, held_to_another, reach_changed, reach_of, size
+from sandboxfile.planning.changes import (
+    attached,
+    field_changes,
+    held_to_another,
+    listened,
+    reach_changed,
+    reach_of,
+    size,
+)
 
 PLATFORM_KEY = "prepare platform"
 
@@ -69,7 +80,7 @@ def converge(
     if found.applied is None:
         part.refusals.append(_unreadable(found))
         return part
-    fields = field_changes(spec, found.applied, found.machine, content)
+    fields = field_changes(spec, found.applied, found.machine, content, found.stale_secrets)
     if cause := _replace_cause(found, fields):
         part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
@@ -126,7 +137,9 @@ def image_key(digest: str) -> str:
     return f"build image {short(digest)}"
 
 
-def _finish(part: Part, spec: DesiredSandbox, *, setup: bool, main: bool) -> None:
+def _finish(part: Part, spec: DesiredSandbox, *, setup: bool, main: bool, agent: bool = True) -> None:
+    if agent and spec.agent != NO_AGENT:
+        part.do(f"check agent {spec.id.name}", CheckAgent(spec.id), f"it is to run {spec.agent}")
     if setup:
         part.do(f"set up {spec.id.name}", RunSetup(spec.id), "its setup has not finished")
     if main and spec.command is not None:
@@ -163,14 +176,20 @@ def _update(
     _change_live(part, spec, found, applied)
     if recorded:  # last, so that an interrupted change is still seen as one
         part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "it is as the file asks now")
-    _finish(part, spec, setup=unfinished, main=_main_is_due(spec, found.machine))
+    agent = spec.agent != NO_AGENT and (found.machine is None or not found.machine.agent_found)
+    _finish(part, spec, setup=unfinished, main=_main_is_due(spec, found.machine), agent=agent)
     if part.steps:
         moved = applied.source if applied.source != source else None
-        part.say(*_live_words(found, fields, unfinished, moved, recorded), fields, reach=reach)
+        part.say(*_live_words(found, fields, unfinished, moved, recorded, agent), fields, reach=reach)
 
 
 def _live_words(
-    found: ObservedSandbox, fields: tuple[FieldChange, ...], unfinished: bool, moved: str | None, recorded: bool
+    found: ObservedSandbox,
+    fields: tuple[FieldChange, ...],
+    unfinished: bool,
+    moved: str | None,
+    recorded: bool,
+    agent: bool,
 ) -> tuple[Action, str]:
     if found.status == "paused":
         return "resume", "its machine is paused"
@@ -182,7 +201,9 @@ def _live_words(
         return "update", "its setup has not finished"
     if moved is not None:
         return "update", f"its file was {moved} before"
-    return "update", "an earlier apply was interrupted" if recorded else "its main process does not run"
+    if recorded:
+        return "update", "an earlier apply was interrupted"
+    return "update", "its agent has not been found" if agent else "its main process does not run"
 
 
 def _goes_by_another(machine: Machine | None, spec: DesiredSandbox) -> bool:
@@ -224,9 +245,13 @@ def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, appli
         part.do(f"start {name}", StartSandbox(spec.id), "it is still starting", (PLATFORM_KEY,))
     if held_to_another(spec.policy, applied.spec.policy, machine):
         part.do(f"set policy {name}", SetPolicy(spec.id, spec.policy), "it is held to another one")
+    if stale := tuple(each for each in spec.policy.credentials if each.name in found.stale_secrets):
+        part.do(f"provide secrets {name}", ProvideSecrets(spec.id, stale), "the environment has other values")
     if found.status == "paused":
         part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
     _change_workspaces(part, spec, applied, machine)
+    if set(listened(applied.spec, machine)) != set(spec.ports):
+        part.do(f"set ports {name}", SetPorts(spec.id, spec.ports), "other ports are to be reached")
     if machine is not None and wanted > min(machine.disk, applied.spec.resources.disk):
         part.do(f"grow {name}", GrowDisk(spec.id, wanted), f"its disk is to have {size(wanted)}")
 

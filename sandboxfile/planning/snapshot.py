@@ -10,7 +10,7 @@ def observation_fingerprint(observed: ObservedState) -> str:
     """Equal for two observations between which nothing moved that a plan depends on.
 
     Left out: the cache (building is idempotent and another project may build meanwhile), a main process that ends
-    or is started again, and times.
+    or is started again, who sits at the agent's terminal, and times.
     """
     sandboxes = sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)
     return fingerprint((observed.project, [_steady(sandbox) for sandbox in sandboxes]))
@@ -21,5 +21,7 @@ def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
         return sandbox
     main = MainProcess("none" if sandbox.machine.main.status == "none" else "running")
     workspaces = tuple(sorted(sandbox.machine.workspaces, key=lambda workspace: workspace.target))
-    machine = replace(sandbox.machine, workspaces=workspaces, main=main, started_at="", accelerator="")
+    machine = replace(
+        sandbox.machine, workspaces=workspaces, main=main, started_at="", accelerator="", secrets=(), session="none"
+    )
     return replace(sandbox, machine=machine)

@@ -11,7 +11,7 @@ from sandboxfile.diagnostics import error
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, ResumeSandbox, SetPolicy, StopSandbox, UpdateRecord
 from sandboxfile.model.policy import Policy
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 from sandboxfile.planning.changes import held_to_another, policy_change, reach_changed
 from sandboxfile.planning.project import assemble, removal
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, bring_up, guard
@@ -74,7 +74,7 @@ def _part(verb: Verb, found: ObservedSandbox, allow_destroy: bool) -> Part:
             error(
                 "Missing disk",
                 f"the disk of {found.id} has been deleted: it cannot be started again",
-                hint="`sbx up` replaces it by a new one; save what you need before, while it runs",
+                hint=_instead(found.id),
             )
         )
         return part
@@ -84,6 +84,12 @@ def _part(verb: Verb, found: ObservedSandbox, allow_destroy: bool) -> Part:
     elif verb == "restart" or found.status != "running":
         _start_again(part, found)
     return part
+
+
+def _instead(id: SandboxId) -> str:
+    if id.project == UNMANAGED:
+        return f"sbx rm {id} deletes it; save what you need before, while it runs"
+    return "`sbx up` replaces it by a new one; save what you need before, while it runs"
 
 
 def _start_again(part: Part, found: ObservedSandbox) -> None:

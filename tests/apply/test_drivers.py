@@ -12,7 +12,8 @@ from sandboxfile.control import messages
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
-from sandboxfile.model.desired import Command, Workspace
+from sandboxfile.model.credential import Credential, Injection, SecretSource
+from sandboxfile.model.desired import Command, Port, Workspace
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe
@@ -52,8 +53,43 @@ def test_what_a_supervisor_does_is_asked_of_it(running):
         operations.ResumeSandbox(WEB),
         operations.StartMain(WEB),
         operations.GrowDisk(WEB, 1 << 30),
+        operations.SetPorts(WEB, (Port(8080, 80),)),
+        operations.CheckAgent(WEB),
     )
-    assert running.asked() == ["WaitReady", "Attach", "Detach", "SetPolicy", "Resume", "StartMain", "GrowDisk"]
+    asked = ["Attach", "Detach", "SetPolicy", "Resume", "StartMain", "GrowDisk", "SetPorts", "CheckAgent"]
+    assert running.asked() == ["WaitReady", *asked]
+
+
+def with_key(home, **fields):
+    """The sandbox's policy has a credential that comes from the variable KEY."""
+    credential = Credential("key", SecretSource("env", "KEY"), (Injection("api.example.com", name="X-Key"),), **fields)
+    applied = record(home)
+    policy = replace(NO_POLICY, credentials=(credential,))
+    write_record(home.paths, replace(applied, spec=replace(applied.spec, policy=policy)))
+    return policy
+
+
+def test_values_from_the_environment_are_told_before_anything_boots_and_written_nowhere(home, monkeypatch):
+    with_key(home)
+    monkeypatch.setenv("KEY", "hunter2")
+    do(home, operations.StartSandbox(WEB))
+    assert home.asked() == ["Provide", "WaitReady"]
+    for path in home.layout.state.rglob("*"):
+        assert not path.is_file() or b"hunter2" not in path.read_bytes(), path
+
+
+def test_values_come_after_the_policy_that_says_what_they_are_for(running, monkeypatch):
+    policy = with_key(running)
+    monkeypatch.setenv("KEY", "hunter2")
+    do(running, operations.SetPolicy(WEB, policy), operations.ProvideSecrets(WEB, policy.credentials))
+    assert running.asked()[1:] == ["SetPolicy", "Provide", "Provide"]
+
+
+def test_what_the_environment_does_not_have_is_not_told(home, monkeypatch):
+    with_key(home)
+    monkeypatch.delenv("KEY", raising=False)
+    do(home, operations.StartSandbox(WEB))
+    assert home.asked() == ["WaitReady"]
 
 
 @pytest.mark.parametrize(

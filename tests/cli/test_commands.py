@@ -196,6 +196,13 @@ def test_completion_knows_the_sandboxes_of_the_file(cli, project):
     assert cli("complete-words", "--", "network", "log", "").stdout == ""
 
 
+def test_completion_knows_agents_and_the_sandboxes_that_run_can_come_back_to(cli, project):
+    (project / "sandbox.yaml").write_text(FILE)
+    assert {"claude", "shell", "db", "web"} <= set(cli("complete-words", "--", "run", "").stdout.splitlines())
+    assert cli("complete-words", "--", "create", "cl").stdout == "claude\n"
+    assert cli("complete-words", "--", "adopt", "").stdout == ""
+
+
 def test_completion_knows_templates_of_the_file_and_saved_ones(cli, layout, project, tmp_path):
     layer = tmp_path / "layer.tar"
     layer.touch()
@@ -205,4 +212,4 @@ def test_completion_knows_templates_of_the_file_and_saved_ones(cli, layout, proj
     assert "kept" not in builtin
     assert cli("complete-words", "--", "template", "rm", "ke").stdout == "kept\n"
     (project / "sandbox.yaml").write_text("templates: {dev: {base: shell}}\nsandboxes: {}\n")
-    assert cli("complete-words", "--", "template", "build", "d").stdout == "dev\n"
+    assert cli("complete-words", "--", "template", "build", "de").stdout == "dev\n"

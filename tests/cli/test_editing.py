@@ -8,6 +8,7 @@ import pytest
 from sandboxfile.cli import editing
 from sandboxfile.cli.editing import Proposal, same_meaning, write
 from sandboxfile.errors import StaleError
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.policy import COMMAND, NO_POLICY, Layer, Policy, Rule
 
 
@@ -85,6 +86,17 @@ def test_a_new_file_that_somebody_changes_before_it_has_its_name_is_noticed(file
     monkeypatch.setattr(editing, "_take_over", meddle)
     with pytest.raises(StaleError, match="while it was written"):
         write(proposal(file))
+
+
+def test_credentials_do_not_count_as_the_environment_may_have_changed():
+    rules = (Layer("policy a", allow=(Rule("x"), Rule("y:443", origin="agent claude"))),)
+    credential = Credential("c", SecretSource("env", "KEY"), (Injection("y"),), "KEY", "placeholder")
+    first = Policy(rules, (("KEY", "placeholder"), ("NPM", "url")), (credential,))
+    assert same_meaning(first, Policy(rules, (("NPM", "url"),)))
+    assert not same_meaning(first, Policy(rules, ()))
+    assert not same_meaning(
+        first, Policy((Layer("policy a", allow=rules[0].allow[:1]),), first.settings, (credential,))
+    )
 
 
 def test_policies_mean_the_same_when_they_decide_alike():

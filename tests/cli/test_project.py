@@ -4,7 +4,7 @@ import pytest
 
 from sandboxfile.cli.project import find_file, match_name
 from sandboxfile.errors import NotFoundError
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 KNOWN = [SandboxId("shop", "web"), SandboxId("shop", "db"), SandboxId("blog", "web"), SandboxId("blog", "cache")]
 
@@ -23,6 +23,14 @@ def test_a_name_means_the_sandbox_of_the_project_here():
     assert match_name("db", KNOWN, "blog") == SandboxId("shop", "db")
     assert match_name("cache", KNOWN, None) == SandboxId("blog", "cache")
     assert match_name("shop/web", KNOWN, "blog") == SandboxId("shop", "web")
+
+
+def test_an_unmanaged_sandbox_is_found_by_its_name_unless_the_project_has_one_of_that_name():
+    known = [*KNOWN, SandboxId(UNMANAGED, "web"), SandboxId(UNMANAGED, "box")]
+    assert match_name("box", known, "shop") == SandboxId(UNMANAGED, "box")
+    assert match_name("web", known, "shop") == SandboxId("shop", "web")
+    assert match_name("web", known, None) == match_name("web", known, "other") == SandboxId(UNMANAGED, "web")
+    assert match_name("_run/web", known, "shop") == SandboxId(UNMANAGED, "web")
 
 
 def test_an_ambiguous_name_lists_what_it_could_be():

@@ -11,7 +11,7 @@ from sandboxfile.host.inputs import find_file, follow, gather, look
 from sandboxfile.host.layout import Layout
 from sandboxfile.language.document import FILE_LIMIT, parse
 from sandboxfile.language.validate import load
-from sandboxfile.resolve.inputs import PolicyFiles
+from sandboxfile.resolve.inputs import PolicyFiles, ResolveInputs
 
 
 @pytest.fixture
@@ -93,3 +93,37 @@ def test_everything_that_resolve_asks_for_is_gathered(root: Path) -> None:
     assert inputs.environment["K"] == "v"
     assert len(inputs.today) == len("2026-11-21")
     assert inputs.presets == {}
+
+
+def gathered(root: Path, text: str, **options: str) -> ResolveInputs:
+    file, _, problems = load(text, "f")
+    assert file is not None
+    assert problems == ()
+    layout = Layout(root / "state", root / "cache", root / "run")
+    return gather(file, root / "sandbox.yaml", layout, dict(os.environ), PolicyFiles(), home=root, **options)
+
+
+def test_what_secrets_name_is_looked_at_and_never_read(root: Path) -> None:
+    (root / "token").write_text("value")
+    text = (
+        "secrets:\n  a: {file: ./token, inject: [{host: a.b, bearer: true}]}\n"
+        "  b: {command: [./print, '--key=~/key'], inject: [{host: b.b, bearer: true}]}\n"
+        "sandboxes: {web: {}}"
+    )
+    paths = gathered(root, text).paths
+    assert (paths[f"{root}/token"].kind, paths[f"{root}/token"].content) == ("file", None)
+    assert paths[f"{root}/print"].kind == paths[f"{root}/key"].kind == "missing"
+
+
+def test_git_is_asked_only_for_a_sandbox_that_needs_it(root: Path) -> None:
+    (root / ".gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.com\n")
+    assert gathered(root, "sandboxes: {web: {}}").git_identity is None
+    assert gathered(root, "sandboxes: {web: {git: {name: B, email: b@c}}}").git_identity is None
+    assert gathered(root, "sandboxes: {web: {git: host}}").git_identity == ("Ada", "ada@example.com")
+
+
+def test_the_project_of_commands_and_the_names_in_the_store(root: Path) -> None:
+    (root / "state/secrets").mkdir(parents=True)
+    (root / "state/secrets/index.json").write_text('{"version": 1, "secrets": {"anthropic": "file"}}')
+    inputs = gathered(root, "sandboxes: {web: {}}", project="_run")
+    assert (inputs.project, inputs.stored) == ("_run", {"anthropic"})

@@ -17,13 +17,15 @@ from sandboxfile.control.server import listen, serve
 from sandboxfile.errors import MachineError
 from sandboxfile.guest.config import PORTS
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import ensure_directories, try_lock, write_record
+from sandboxfile.host.statedir import ensure_directories, read_record, try_lock, write_record
 from sandboxfile.host.tasks import beside
+from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.observed import Applied, Machine, MainProcess
 from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe, observe_all, observe_one
+from sandboxfile.secrets.tags import tag
 from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
 BOOT = boot_fingerprint(MachineSpec(2, 1 << 30, "kvm", None, PORTS))
@@ -110,6 +112,20 @@ def test_a_stopped_sandbox_is_told_from_its_record(layout):
     found = look(layout, one=id)
     assert (found.status, found.machine, found.disk_present, found.problem) == ("stopped", None, True, None)
     assert found.applied.spec.id == id
+
+
+def test_a_value_that_a_machine_was_not_given_is_stale(layout, monkeypatch):
+    id = make(layout)
+    credentials = [Credential(name, SecretSource("env", name.upper())) for name in ("new", "other", "same", "unset")]
+    applied = read_record(layout.sandbox(id))
+    policy = replace(NO_POLICY, credentials=(*credentials, Credential("file", SecretSource("file", "/k"))))
+    write_record(layout.sandbox(id), replace(applied, spec=replace(applied.spec, policy=policy)))
+    for name in ("NEW", "OTHER", "SAME"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.delenv("UNSET", raising=False)
+    machine = replace(MACHINE, secrets=(("other", tag("2")), ("same", tag("1")), ("unset", tag("3"))))
+    (found,) = look(layout, (id, {"machine": machine})).sandboxes
+    assert found.stale_secrets == ("new", "other")
 
 
 @pytest.mark.parametrize("health", ["running", "paused", "starting", "stopping"])
@@ -201,7 +217,7 @@ def test_a_deleted_disk_is_missed(layout, name):
         (b'{"version": 2, "sp', "cannot be read"),
         (b"[]", "cannot be read"),
         (b'{"version": 99}', "version 99"),
-        (b'{"version": 2, "spec": {}}', "cannot be read"),
+        (b'{"version": 3, "spec": {}}', "cannot be read"),
         (b"\xff\xfe", "cannot be read"),
     ],
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
@@ -115,7 +116,15 @@ def policy(fields: dict) -> Policy:
     fields = dict(fields)
     above = tuple(replace(layer(given), enforced=True) for given in fields.pop("enforced", ()))
     settings = tuple(sorted(fields.pop("settings", {}).items()))
-    return Policy((*above, layer(fields)), settings)
+    credentials = tuple(credential(name, given) for name, given in sorted(fields.pop("credentials", {}).items()))
+    return Policy((*above, layer(fields)), settings, credentials)
+
+
+def credential(name: str, fields: dict) -> Credential:
+    """`env`, `file`, `store`: its name; `header` at `host`; `variable` inside."""
+    kind = next(kind for kind in ("env", "file", "store") if kind in fields)
+    injection = Injection(fields["host"], name=fields.get("header", "Authorization"))
+    return Credential(name, SecretSource(kind, fields[kind]), (injection,), fields.get("variable", ""))
 
 
 def layer(fields: dict) -> Layer:
@@ -147,7 +156,8 @@ def _found(name: str, fields: dict) -> ObservedSandbox:
     applied = Applied(was, fields.get("source", SOURCE), "2026-01-02T03:04:05+00:00", done, content)
     machine = None if status in ("stopped", "unresponsive") else _machine(was, status, fields.get("machine", {}))
     present, outdated = fields.get("disk_present", True), fields.get("outdated", False)
-    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated)
+    stale = tuple(fields.get("stale_secrets", ()))
+    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated, stale)
 
 
 def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
@@ -162,10 +172,14 @@ def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
         "boot": "b",
         "started_at": "2026-01-02T03:04:05Z",
         "policy": fingerprint(was.policy) if status != "starting" else "",
+        "ports": was.ports,
+        "agent_found": status != "starting" and fields.get("agent_found", True),
     }
     told = {key: _size(value) for key, value in fields.items() if key in ("memory", "disk", "cpus")}
     if "workspaces" in fields:
         told["workspaces"] = [_workspace(item) for item in fields["workspaces"]]
+    if "ports" in fields:
+        told["ports"] = fields["ports"]
     if "policy" in fields:
         told["policy"] = fingerprint(policy(fields["policy"])) if fields["policy"] else ""
     return TypeAdapter(Machine).validate_python({**given, **told, "main": main})

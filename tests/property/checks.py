@@ -1,13 +1,15 @@
 """What must hold: while a plan is executed, and of a sandbox in the end."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sandboxfile.model.desired import Command, DesiredSandbox
+from sandboxfile.model.desired import NO_AGENT, Command, DesiredSandbox
 from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepSkipped, StepStarted
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import Plan, SetPolicy
 from sandboxfile.names import SandboxId
+from sandboxfile.secrets.needs import env_values
 
 from .attempt import ATTEMPT
 from .fake_supervisor import Box
@@ -98,8 +100,12 @@ def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[s
     yield "size", (spec.resources.cpus, spec.resources.memory), (supervisor.cpus, supervisor.memory)
     yield "disk is large enough", True, disk.size >= spec.resources.disk
     yield "policy", fingerprint(spec.policy), supervisor.policy
+    yield "agent", True, spec.agent == NO_AGENT or supervisor.agent_found
+    yield "ports", spec.ports, supervisor.ports
+    given = {name: supervisor.values.get(name) for name in (each.name for each in spec.policy.credentials)}
+    yield "values of secrets", dict(env_values(spec.policy.credentials, os.environ)), given
     yield "workspaces", {workspace.target: workspace for workspace in spec.workspaces}, supervisor.devices
-    for name in ("env", "user", "restart", "command", "policy"):
+    for name in ("env", "user", "restart", "command", "policy", "agent"):
         yield f"the supervisor's {name}", getattr(spec, name), getattr(supervisor.spec, name)
     if spec.command is not None:
         ended_for_good = supervisor.main == "exited" and spec.restart == "no"

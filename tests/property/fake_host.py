@@ -10,6 +10,7 @@ an assertion raised in a driver would count as one more failure of the world.
 """
 
 import math
+import os
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -33,10 +34,12 @@ from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
+from sandboxfile.observe import compared
 from sandboxfile.policy.command import PolicyEdit, edited
 
 from .attempt import ATTEMPT, Strike
 from .fake_supervisor import Box, Disk, Supervisor
+from .histories import KEY
 
 BY_COMMAND = "pypi.example.com"
 
@@ -81,6 +84,8 @@ class FakeHost:
                 self.armed.add(blow.kind)
             case "other apply":
                 self.other_apply(blow.target)
+            case "rotate key":
+                os.environ[KEY] = f"value {self.changes}"
             case "lose cache":
                 self.images.clear()
                 self.platform = False
@@ -125,7 +130,8 @@ class FakeHost:
             status: Any = "stopped" if supervisor is None else "unresponsive"
             return ObservedSandbox(id, status, box.record, None, whole, problem)
         machine = supervisor.status()
-        return ObservedSandbox(id, machine.health, box.record, machine, whole, problem, supervisor.outdated)
+        found = ObservedSandbox(id, machine.health, box.record, machine, whole, problem, supervisor.outdated)
+        return compared(found, os.environ)
 
     # --- files of sandboxes --------------------------------------------------------------------------------------
 
@@ -304,6 +310,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(anyio.to_thread, "run_sync", in_this_thread)
+        patch.setenv(KEY, "value")
         patch.setattr(pipeline, "observe", host.observe)
         for module in (drivers, machines):
             patch.setattr(module, "request", host.request)

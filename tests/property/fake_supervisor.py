@@ -8,10 +8,11 @@ import trio
 from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError, MachineError, SandboxfileError
-from sandboxfile.model.desired import Command, DesiredSandbox, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Port, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess
 from sandboxfile.model.policy import Layer, Policy
+from sandboxfile.secrets.tags import tag
 
 from .attempt import ATTEMPT
 
@@ -72,7 +73,9 @@ class Supervisor:
         self.devices: dict[str, Workspace] = {}
         self.main = "none"
         self.policy = ""  # what the gateway goes by: a fingerprint
-        self.refusing = False
+        self.refusing = self.agent_found = False
+        self.ports: tuple[Port, ...] = ()
+        self.values: dict[str, str] = {}  # of credentials
         self.ready, self.gone, self.moved = trio.Event(), trio.Event(), trio.Event()
         self.failure: SandboxfileError | None = None
         self._turn, self._setup_turn = trio.Lock(), trio.Lock()
@@ -99,6 +102,7 @@ class Supervisor:
             raise HostError("the kernel is not in the cache")
         if self.disk is None:
             raise MachineError("there is no disk")
+        self.ports = self.spec.ports
         self.devices.update({workspace.target: workspace for workspace in self.spec.workspaces})
         await self._work(self.host.takes(2))
         self.hold_to(self.spec.policy)
@@ -140,6 +144,8 @@ class Supervisor:
                 self.outdated = True
             case "exit main" if self.main == "running":
                 self.main = "running" if self.spec.restart == "always" else "exited"
+            case "close ports":
+                self.ports = ()
             case "unplug" if self.devices:
                 del self.devices[max(self.devices)]
             case "stop":
@@ -163,6 +169,9 @@ class Supervisor:
             started_at="",
             spec=fingerprint(self.spec) if self.ready.is_set() else "",
             policy=self.policy if self.ready.is_set() else "",
+            ports=self.ports,
+            agent_found=self.agent_found,
+            secrets=tuple((name, tag(value)) for name, value in self.values.items()),
         )
 
     def _stir(self) -> None:
@@ -223,6 +232,9 @@ class Supervisor:
                 pass
             case messages.Stop():
                 await self.power_off()
+            case messages.Provide(values):  # also while it boots
+                self.host.changes += 1
+                self.values.update(values)
             case _:
                 await self.ready.wait()
                 if self.failure:
@@ -252,6 +264,17 @@ class Supervisor:
                 await self._work(self.host.takes(1))
             case messages.SetPolicy() | messages.Update():
                 await self._settle(message)
+            case _:
+                await self._change_shortly(message)
+
+    async def _change_shortly(self, message: Message) -> None:
+        match message:
+            case messages.SetPorts(ports):
+                await self._work(self.host.takes(0.1))
+                self.ports = ports
+            case messages.CheckAgent():
+                await self._work(self.host.takes(0.1))
+                self.agent_found = True
             case messages.StartMain():
                 self.main = "running" if self.spec.command else self.main
             case messages.Resume():

@@ -6,7 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources, Workspace
+from sandboxfile.model.credential import Credential, Injection, SecretSource
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Resources, Workspace
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
@@ -34,11 +35,15 @@ _WORKSPACES = tuple(
 )
 _WEB = Layer("policy web", allow=(Rule("api.example.com:443"), Rule("*.example.org")))
 _TEAM = Layer("file policy team", "allow", block=(Rule("paste.example.com"),), enforced=True)
+KEY = "SBX_TEST_KEY"  # the variable that a credential's value is in
+_CREDENTIAL = Credential("key", SecretSource("env", KEY), (Injection("api.example.com", name="X-Key"),))
 POLICIES = (
     NO_POLICY,
     Policy((_WEB,)),
     Policy((_TEAM, _WEB), (("PIP_INDEX_URL", "https://pypi.example.com/simple"),)),
     Policy((replace(_WEB, allow=(*_WEB.allow, Rule("db.example.com:5432", "tcp"))),)),
+    Policy((_WEB,), credentials=(_CREDENTIAL,)),
+    Policy((_WEB,), credentials=(replace(_CREDENTIAL, name="other"),)),
 )
 _POOLS: dict[str, tuple[Any, ...]] = {
     "image": _IMAGES,
@@ -55,16 +60,21 @@ _POOLS: dict[str, tuple[Any, ...]] = {
     "restart": ("no", "always"),
     "protect": (False, False, False, True),
     "docker": (False, True),
+    "agent": ("shell", "shell", "shell", "claude"),
+    "ports": ((), (), (Port(8080, 80),), (Port(8080, 81), Port(9000, 90))),
     "policy": POLICIES,
 }
-_EDITED = (*_POOLS, *("workspaces",) * 4, *("policy",) * 2, "env", "resources", "setup")
+_EDITED = (*_POOLS, *("workspaces",) * 4, *("policy",) * 2, "ports", "env", "resources", "setup")
 # Weighted by repetition: the client's own end, failures, and other applies are what recovery is about.
-FOUND = ("delete disk", "pause", "unplug", "hang", "outdate", "command policy", "lose gateway", "other policy")
+FOUND = (
+    "close ports", "rotate key", "delete disk", "pause", "unplug", "hang", "outdate", "command policy", "lose gateway",
+    "other policy",
+)  # fmt: skip
 KINDS = (
-    *("kill client",) * 4, *("cancel client",) * 2, *("fail",) * 3, *("other apply",) * 4, *("kill",) * 2,
+    *("kill client",) * 4, *("cancel client",) * 2, *("fail",) * 3, *("other apply",) * 6, *("kill",) * 2,
     *("unplug",) * 3, *("pause",) * 2, "resume", "hang", "stop", "delete disk", "spoil record", "exit main", "outdate",
     "die in setup", "fail in setup", "lose cache", *("command policy",) * 2, *("lose gateway",) * 2, "other policy",
-    "refuse policy",
+    "refuse policy", "close ports", *("rotate key",) * 2,
 )  # fmt: skip
 ACTIONS = (*("up",) * 14, "down", "start", "stop", "restart", "remove", "move file")
 
@@ -134,6 +144,8 @@ def crossroads() -> list[History]:
         {"policy": POLICIES[2], "workspaces": _WORKSPACES[:1]},
         {"policy": POLICIES[0], "resources": Resources(2, GIB, 4 * GIB)},
         {"docker": True, "env": (("A", "2"),)},
+        {"agent": "claude", "ports": (Port(8080, 80),)},
+        {"ports": (Port(8080, 80),), "policy": POLICIES[4]},
     ]
     new = History(1, (there, sandbox("db")), (Round(),))
     return [

@@ -321,11 +321,15 @@ class Life:
             record = records[spec.id]
             if record is None:
                 yield "Unreadable sandbox"
-            elif record.spec.image.digest != spec.image.digest or self.host.boxes[spec.id].disk is None:
+            elif self._loses_its_disk(record.spec, spec):
                 if (record.spec.protect or spec.protect) and not allow_destroy:
                     yield "Protected sandbox"
             elif spec.resources.disk < record.spec.resources.disk:
                 yield "Disk cannot shrink"
+
+    def _loses_its_disk(self, old: DesiredSandbox, new: DesiredSandbox) -> bool:
+        other = (old.image.digest, old.agent) != (new.image.digest, new.agent)
+        return other or self.host.boxes[new.id].disk is None
 
     async def _give_in(self, refusals: set[str], round: Round) -> Round:
         """Do what the refusals' hints say."""

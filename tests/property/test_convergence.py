@@ -96,6 +96,15 @@ MUTATIONS = [
         f"try: {_SET_POLICY}\n            except Exception: pass",
     ),
     Mutation("a record ahead", drivers.HostDrivers._update_record, _TELL + _WRITE, _WRITE + _TELL),
+    # ports and secrets
+    Mutation("ports forgotten", sandbox._change_live, "if set(listened(applied.spec, machine)) !=", "if None is"),
+    Mutation(
+        "the record's ports believed", changes.listened, "old.ports if machine is None or", "old.ports if True or"
+    ),
+    Mutation("new values not told", sandbox._change_live, "in found.stale_secrets)", "in ())"),
+    Mutation(
+        "values not told at the start", drivers.HostDrivers._start, "values=env_values", "values=() and env_values"
+    ),
     # the planner
     Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, rare=True),
     Mutation("what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", rare=True),

@@ -7,13 +7,15 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.main import VERBS, VerbParser, build_parser
 from sandboxfile.cli.project import find_upward, known_sandboxes, project_here, this_layout
 from sandboxfile.cli.views.console import Console
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 # Verbs whose free words are sandboxes that exist; those of _OF_FILE take names of the file.
 _EXISTING = (
     *("status", "exec", "shell", "logs", "stop", "start", "restart", "rm"),
-    *("network log", "network summary", "network proxy", "policy suggest", "save"),
+    *("network log", "network summary", "network proxy", "policy suggest", "save", "attach", "review", "forward"),
 )
+_FOR_AGENTS = ("run", "create")  # `run` takes sandboxes as well, those of the file that do not exist too
+_OF_RUN = ("--name", "-t", "--template", "--policy", "--cpus", "--memory", "--disk", "--detach-keys", "--lock-timeout")
 _TEMPLATES = ("template build", "template lock")  # those of the file, and built-in ones
 _ALL_TEMPLATES = ("template inspect", "template rm", "template export")  # saved ones too
 _OF_FILE = ("plan", "up", "policy show", "policy explain")
@@ -37,6 +39,8 @@ def complete(words: Sequence[str], names_of: Callable[[str], Sequence[str]]) -> 
         candidates = list(VERBS)
     elif verb == "exec" and _has_name(rest):
         return []  # the command inside: not ours to know
+    elif verb in _FOR_AGENTS and ("--" in rest or (not start.startswith("-") and _has_name(rest, _OF_RUN))):
+        return []  # workspaces, and arguments of the agent
     elif start.startswith("-"):
         candidates = options(verb)
     else:
@@ -64,12 +68,26 @@ def names(verb: str, args: argparse.Namespace) -> list[str]:
         return _templates(args, saved=verb in _ALL_TEMPLATES)
     if verb == "policy test" and (args.file or find_upward()):
         return _tested_policies(args)
+    if verb in _FOR_AGENTS:
+        return _of_agents(verb, args)
+    if verb == "adopt":
+        return [id.name for id in known_sandboxes(this_layout()) if id.project == UNMANAGED]
     if verb in _OF_FILE and (args.file or find_upward()):
         return _names_in_file(args)
     if verb not in _EXISTING:
         return []
     here = project_here(args)
     return [_shown(id, here) for id in known_sandboxes(this_layout())]
+
+
+def _of_agents(verb: str, args: argparse.Namespace) -> list[str]:
+    from sandboxfile.agents import AGENTS
+
+    if verb == "create":
+        return list(AGENTS)
+    here = project_here(args)
+    there = [_shown(id, here) for id in known_sandboxes(this_layout()) if id.project in (here, UNMANAGED)]
+    return list(dict.fromkeys([*AGENTS, *there, *(_names_in_file(args) if args.file or find_upward() else ())]))
 
 
 def _shown(id: SandboxId, here: str | None) -> str:
@@ -86,9 +104,9 @@ def _names_in_file(args: argparse.Namespace) -> list[str]:
 
 def _templates(args: argparse.Namespace, *, saved: bool) -> list[str]:
     from sandboxfile import pipeline
+    from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
     from sandboxfile.cli.project import find_file
     from sandboxfile.images.saved import list_saved
-    from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 
     found = set(BUILTIN_TEMPLATES)
     if args.file or find_upward():
@@ -127,9 +145,9 @@ def _parser(verb: str) -> VerbParser:
     return parser
 
 
-def _has_name(words: Sequence[str]) -> bool:
-    """Whether `exec`'s sandbox is there already. Options with a value of their own count two."""
-    taking = ("-e", "--env", "-u", "--user", "-w", "--workdir", "-f", "--file", "-C", "--directory")
+def _has_name(words: Sequence[str], more: Sequence[str] = ()) -> bool:
+    """Whether the sandbox (or the agent) is there already. Options with a value of their own count two."""
+    taking = ("-e", "--env", "-u", "--user", "-w", "--workdir", "-f", "--file", "-C", "--directory", *more)
     previous = ""
     for word in words:
         if not word.startswith("-") and previous not in taking:

@@ -14,6 +14,7 @@ from sandboxfile import __version__, pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.checks import Check, worst
 from sandboxfile.cli.checks.building import check_building
+from sandboxfile.cli.checks.credentials import check_credentials
 from sandboxfile.cli.checks.egress import check_egress
 from sandboxfile.cli.checks.programs import check_programs
 from sandboxfile.cli.checks.rights import check_rights
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         *check_building(desired, os.environ),
         *check_rights(layout, uid),
         *check_egress(layout, uid),
+        *check_credentials(layout, os.environ),
         *check_room(layout, desired),
     ]
     verdict = worst(checks)

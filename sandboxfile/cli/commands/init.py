@@ -30,8 +30,15 @@ policies:
     # block: [ads.example.com]
     # tests: {{allow: ["https://api.example.com/"], deny: ["https://example.com/"]}}  # run by `sbx validate`
 
+secrets:                            # keys stay on this host: requests get them on the way out, for these hosts only
+  tracker:
+    env: TRACKER_TOKEN              # or file: PATH, command: [PROGRAM], store: NAME (`sbx secret set`)
+    inject: [{{host: tracker.example.com, bearer: true}}]
+
 sandboxes:
   dev:
+    # agent: claude                 # brings its template, credentials and hosts; `sbx run dev` starts it
+    # secrets: [tracker]            # used only where it is named
     template: dev
     policy: dev
     workspaces:
@@ -39,6 +46,8 @@ sandboxes:
       # - ~/docs:ro                 # read-only, enforced on the host
     # env: {{NODE_ENV: development}}
     # env_file: .env.dev
+    # ports: ["8080:80"]            # 127.0.0.1:8080 of this host is port 80 inside
+    # git: {{name: Ada, email: ada@example.com}}  # whose commits they are; `host`: who git knows on this host
     resources: {{cpus: 2, memory: 1GiB, disk: 10GiB}}
     # setup: ["make deps"]          # once, when the sandbox is created, in the first workspace
     # command: ["make", "serve"]    # the main process, restarted as `restart` says

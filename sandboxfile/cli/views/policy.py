@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sandboxfile.cli.views.text import harmless
+from sandboxfile.model.credential import Credential
 from sandboxfile.model.policy import Decision, Layer, Policy, Rule
+from sandboxfile.planning.changes import credential_text
 from sandboxfile.policy.addresses import DEFAULT_BLOCKED
-from sandboxfile.policy.patterns import Pattern, parse_pattern
+from sandboxfile.policy.patterns import Pattern, parse_pattern, target
 
 _EFFECTS = ("allow", "block", "bypass")
 _ADDRESSES = "  the addresses that they resolve to (all must pass), and addresses that no line above names:"
@@ -56,9 +58,13 @@ def _title(layer: Layer) -> str:
 
 
 def _settings(policy: Policy) -> list[str]:
-    if not policy.settings:
-        return []
-    return ["set inside by presets:", *(f"  {name}={value}" for name, value in policy.settings)]
+    brought = {credential.variable for credential in policy.credentials}
+    lines = [f"  {name}={value}" for name, value in policy.settings if name not in brought]
+    secrets = [f"  {each.name}: {credential_text(each)}" for each in policy.credentials]
+    return [
+        *(["set inside by presets:", *lines] if lines else []),
+        *(["secrets, which requests get outside:", *secrets] if secrets else []),
+    ]
 
 
 def _aligned(rows: Iterable[Row], margin: str = "  ") -> list[str]:
@@ -171,6 +177,18 @@ def policy_object(policy: Policy) -> dict[str, Any]:
         "layers": [_layer_object(layer) for layer in policy.layers],
         "default_blocks": [str(network) for network in DEFAULT_BLOCKED],
         "settings": dict(policy.settings),
+        "secrets": [_secret_object(each) for each in policy.credentials],
+    }
+
+
+def _secret_object(credential: Credential) -> dict[str, Any]:
+    return {
+        "name": credential.name,
+        "source": credential.source.text,
+        "places": [target(host, port) for host, port in credential.bound],
+        "variable": credential.variable,
+        "origin": credential.origin,
+        "place": credential.place,
     }
 
 

@@ -6,12 +6,19 @@ from datetime import datetime
 from typing import Any
 
 from sandboxfile.cli.views.text import age, harmless, size, table
+from sandboxfile.model.credential import Credential
 from sandboxfile.model.desired import Workspace
 from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.observed import Machine, MainProcess, ObservedSandbox
+from sandboxfile.model.observed import AgentSession, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer
+from sandboxfile.names import UNMANAGED
 
-HEADER = ("ID", "NAME", "TEMPLATE", "STATUS", "WORKSPACE", "AGE")
+_SESSIONS: dict[AgentSession, str] = {
+    "none": "none: its agent does not run",
+    "detached": "its agent runs, with nobody at its terminal",
+    "attached": "its agent runs, with somebody at its terminal",
+}
+HEADER = ("ID", "NAME", "AGENT", "STATUS", "WORKSPACE", "AGE")
 
 
 def listing(sandboxes: Sequence[ObservedSandbox], now: datetime) -> str:
@@ -27,7 +34,7 @@ def _cells(sandbox: ObservedSandbox, now: datetime) -> list[str]:
     more = f" (+{len(workspaces) - 1})" if len(workspaces) > 1 else ""
     shown = workspaces[0].source + more if workspaces else "-"
     status = sandbox.status if sandbox.disk_present else f"{sandbox.status} (disk missing)"
-    return [str(sandbox.id), sandbox.id.name, applied.spec.template, status, shown, age(applied.created_at, now)]
+    return [str(sandbox.id), sandbox.id.name, applied.spec.agent, status, shown, age(applied.created_at, now)]
 
 
 def summary(sandbox: ObservedSandbox) -> dict[str, Any]:
@@ -37,11 +44,13 @@ def summary(sandbox: ObservedSandbox) -> dict[str, Any]:
         "id": str(sandbox.id),
         "project": sandbox.id.project,
         "name": sandbox.id.name,
+        "managed": sandbox.id.project != UNMANAGED,
         "status": sandbox.status,
+        "agent": applied.spec.agent if applied else None,
         "template": applied.spec.template if applied else None,
         "workspaces": [dataclasses.asdict(workspace) for workspace in applied.spec.workspaces] if applied else [],
         "created_at": applied.created_at if applied else None,
-        "source": applied.source if applied else None,
+        "source": (applied.source or None) if applied else None,
         "problem": sandbox.problem,
     }
 
@@ -89,8 +98,9 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
     applied, spec = sandbox.applied, sandbox.applied.spec
     given = spec.resources
     lines = [
-        ("file", applied.source),
+        ("file", applied.source or f"none: a command made it (sbx adopt {spec.id} writes it into one)"),
         ("created", f"{applied.created_at} ({age(applied.created_at, now)} ago)"),
+        ("agent", spec.agent),
         ("template", f"{spec.template} ({spec.image.title})"),
         ("user", spec.user),
         ("resources", f"{given.cpus} cpus, {size(given.memory)} memory, {size(given.disk)} disk"),
@@ -103,7 +113,19 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         lines.append(("" if position else "workspaces", _workspace(workspace) + missing))
     for position, layer in enumerate(spec.policy.layers):
         lines.append(("" if position else "policy", _layer(layer)))
+    for position, credential in enumerate(spec.policy.credentials):
+        lines.append(("" if position else "secrets", f"{credential.name}: {_secret(credential)}"))
+    listening = () if sandbox.machine is None else sandbox.machine.ports
+    for position, port in enumerate(spec.ports):
+        missing = "" if sandbox.machine is None or port in listening else " (not listening)"
+        lines.append(("" if position else "ports", port.text + missing))
     return lines
+
+
+def _secret(credential: Credential) -> str:
+    """Where it is kept and where it goes; never a value."""
+    places = ", ".join(f"{host}:{port}" for host, port in credential.bound)
+    return f"{credential.source.text} for {places}" if places else credential.source.text
 
 
 def _layer(layer: Layer) -> str:
@@ -141,6 +163,7 @@ def _machine_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         ("started", f"{machine.started_at} ({age(machine.started_at, now)} ago)"),
         ("accelerator", machine.accelerator + emulated),
         ("main process", main_process(machine.main)),
+        ("session", _SESSIONS[machine.session]),
         ("egress", _egress(sandbox, machine)),
     ]
 

@@ -1,20 +1,32 @@
-"""Images, layers and saved templates that exist on disk only, as the processes that `cli` starts find them."""
+"""Images, layers, saved templates and sandboxes that exist on disk only, as commands find them."""
 
 import gzip
 import io
 import os
+import shutil
 import tarfile
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
+from sandboxfile import pipeline
+from sandboxfile.agents import SERVICES, find_service
+from sandboxfile.cli.main import run as main_run
+from sandboxfile.cli.views.console import Console
+from sandboxfile.host.statedir import read_record, write_record
 from sandboxfile.images import cache, saved, store
 from sandboxfile.images.config import ImageConfig
 from sandboxfile.images.layers import tars
 from sandboxfile.images.layers.tree import Entry, content_digest, encode
+from sandboxfile.model.events import Outcome
+from sandboxfile.model.observed import Applied
+from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, UpdateRecord
 
 MIB = 1 << 20
+SERVICE_VARIABLES = [variable for name in SERVICES for variable in find_service(name).variables]
 
 
 @pytest.fixture
@@ -101,3 +113,65 @@ def tar_of(files, path):
 
 async def _build(root, digest, fill):
     return await cache.build(root, digest, fill, report=lambda message: None)
+
+
+@pytest.fixture
+def applied(layout, monkeypatch):
+    """Plans that are carried out on the disk alone: sandboxes come, stopped, and go. Gives the plans."""
+    plans = []
+
+    async def apply_plan(plan, given, emit, **options):
+        plans.append(plan)
+        for step in plan.steps:
+            carry_out(step.operation, layout)
+        return Outcome(tuple(step.key for step in plan.steps), (), ())
+
+    monkeypatch.setattr(pipeline, "apply_plan", apply_plan)
+    return plans
+
+
+def carry_out(operation, layout):
+    if isinstance(operation, CreateSandbox):
+        paths = layout.sandbox(operation.spec.id)
+        paths.root.mkdir(parents=True, mode=0o700)
+        write_record(paths, Applied(operation.spec, operation.source, "2026-01-02T03:04:05+00:00", 0))
+        for file in (paths.disk, paths.base, paths.lock):
+            file.touch()
+    elif isinstance(operation, DeleteSandbox):
+        shutil.rmtree(layout.sandbox(operation.id).root)
+    elif isinstance(operation, UpdateRecord):
+        paths = layout.sandbox(operation.spec.id)
+        write_record(paths, replace(read_record(paths), spec=operation.spec, source=operation.source))
+
+
+@pytest.fixture
+def attached(monkeypatch):
+    """Terminals that are at their end at once, with exit code 7. Gives what was asked for."""
+    from sandboxfile.cli.commands import run
+
+    calls = []
+
+    def attach(id, arguments, env, **options):
+        calls.append((str(id), list(arguments), dict(env), options["detach"]))
+        return 7
+
+    monkeypatch.setattr(run, "attach", attach)
+    return calls
+
+
+@pytest.fixture
+def sbx(project, environment, monkeypatch):
+    """Run `sbx` in this process, which must give `code`; gives what it said."""
+    for name in SERVICE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(project)
+
+    def call(*words, code=0):
+        console = Console(io.StringIO(), io.StringIO(), io.StringIO())
+        found = main_run(words, console)
+        assert found == code, console.err.getvalue()
+        return SimpleNamespace(stdout=console.out.getvalue(), stderr=console.err.getvalue())
+
+    return call

@@ -33,6 +33,8 @@ def test_bash_offers_what_sbx_says(tmp_path):
 def names(verb):
     if verb.startswith("template "):
         return ["dev", "shell"]
+    if verb == "run":
+        return ["claude", "web"]
     return ["web", "db"] if verb in ("exec", "up", "logs", "network log", "save") else []
 
 
@@ -63,6 +65,12 @@ def names(verb):
         (["template", "rm", "d"], ["dev"]),
         (["save", "w"], ["web"]),
         (["prune", "--dry"], ["--dry-run"]),
+        (["run", ""], ["claude", "web"]),
+        (["run", "-t", "dev", "c"], ["claude"]),
+        (["run", "claude", ""], []),
+        (["run", "claude", "--det"], ["--detach", "--detach-keys"]),
+        (["run", "claude", "--", "--c"], []),
+        (["exec", "-t", "web", ""], []),
     ],
 )
 def test_the_words_are_those_that_fit(words, found):

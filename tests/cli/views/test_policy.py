@@ -6,6 +6,7 @@ from ipaddress import ip_address
 import pytest
 
 from sandboxfile.cli.views.policy import effective, policy_object, show
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.policy import COMMAND, Layer, Policy, Request, Rule
 from sandboxfile.policy import compile_policy
 from sandboxfile.policy.addresses import DEFAULT_BLOCKED
@@ -54,6 +55,33 @@ def test_rules_are_shown_as_they_are_written_with_who_made_them():
     assert re.search(r"  allow   new\.example\.com +command, sbx network proxy\n", text)
     assert re.search(r"  block   everything else +mode deny\n", text)
     assert text.endswith("set inside by presets:\n  NPM_CONFIG_REGISTRY=https://registry.example.com/")
+
+
+def test_secrets_are_shown_by_where_they_are_and_where_they_go():
+    credential = Credential(
+        "tracker",
+        SecretSource("file", "/home/user/token"),
+        (Injection("tracker.example.com", 8443, name="X-Key"),),
+        "TRACKER_TOKEN",
+        "sbx-secret-tracker",
+        "secret tracker",
+        place="f:2",
+    )
+    policy = Policy((WEB,), (("NPM", "url"), ("TRACKER_TOKEN", "sbx-secret-tracker")), (credential,))
+    assert show(policy).endswith(
+        "set inside by presets:\n  NPM=url\nsecrets, which requests get outside:\n  tracker: "
+        "file /home/user/token for tracker.example.com:8443 (header X-Key), as a placeholder in TRACKER_TOKEN"
+    )
+    assert policy_object(policy)["secrets"] == [
+        {
+            "name": "tracker",
+            "source": "file /home/user/token",
+            "places": ["tracker.example.com:8443"],
+            "variable": "TRACKER_TOKEN",
+            "origin": "secret tracker",
+            "place": "f:2",
+        }
+    ]
 
 
 def test_effective_is_the_order_in_which_the_rules_decide():

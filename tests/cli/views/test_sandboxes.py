@@ -4,11 +4,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from sandboxfile.cli.views.sandboxes import detail, listing, main_process, page, summary
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Resources, Workspace
+from sandboxfile.model.credential import Credential, Injection, SecretSource
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Resources, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer, Policy
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
 CODE = Workspace("/code", "/code")
@@ -21,11 +22,14 @@ SPEC = DesiredSandbox(
     env=(("A", "1"),),
     resources=Resources(2, 1 << 30, 10 << 30),
     setup=(Command(("make",)),),
+    agent="claude",
+    ports=(Port(8080, 80), Port(9000, 9000)),
 )
 APPLIED = Applied(SPEC, "/code/sandbox.yaml", "2026-01-02T10:00:00Z", 1)
 MACHINE = Machine(
     "running", 2, 1 << 30, 10 << 30, (CODE,), MainProcess("running", None, 2), "tcg", "b", "2026-01-02T11:59:30Z"
 )
+MACHINE = replace(MACHINE, ports=(Port(8080, 80),), session="detached")
 RUNNING = ObservedSandbox(SPEC.id, "running", APPLIED, MACHINE)
 STOPPED = ObservedSandbox(SandboxId("shop", "db"), "stopped", replace(APPLIED, spec=replace(SPEC, workspaces=())))
 BROKEN = ObservedSandbox(SandboxId("shop", "x"), "stopped", None, problem="the record has version 9")
@@ -33,16 +37,18 @@ BROKEN = ObservedSandbox(SandboxId("shop", "x"), "stopped", None, problem="the r
 
 def test_the_list_has_a_line_for_each_and_says_what_is_wrong():
     assert listing([RUNNING, replace(STOPPED, disk_present=False), BROKEN], NOW).splitlines() == [
-        "ID        NAME  TEMPLATE  STATUS                  WORKSPACE   AGE",
-        "shop/web  web   dev       running                 /code (+1)  2h",
-        "shop/db   db    dev       stopped (disk missing)  -           2h",
-        "shop/x    x     -         stopped (unreadable)    -           -",
+        "ID        NAME  AGENT   STATUS                  WORKSPACE   AGE",
+        "shop/web  web   claude  running                 /code (+1)  2h",
+        "shop/db   db    claude  stopped (disk missing)  -           2h",
+        "shop/x    x     -       stopped (unreadable)    -           -",
     ]
 
 
 def test_the_json_object_has_the_same_keys_in_every_state():
     keys = {tuple(summary(sandbox)) for sandbox in (RUNNING, STOPPED, BROKEN)}
-    assert keys == {("id", "project", "name", "status", "template", "workspaces", "created_at", "source", "problem")}
+    (found,) = keys
+    assert found[:6] == ("id", "project", "name", "managed", "status", "agent")
+    assert found[6:] == ("template", "workspaces", "created_at", "source", "problem")
     assert summary(RUNNING)["workspaces"][1] == {"source": "/docs", "target": "/opt/docs", "mode": "ro", "protect": ()}
     keys = {tuple(detail(sandbox, {})) for sandbox in (RUNNING, STOPPED, BROKEN)}
     assert len(keys) == 1
@@ -57,6 +63,7 @@ def test_the_page_says_what_runs_what_is_missing_and_that_emulation_protects_not
         "status        running",
         "file          /code/sandbox.yaml",
         "created       2026-01-02T10:00:00Z (2h ago)",
+        "agent         claude",
         "template      dev (debian:trixie)",
         "user          agent",
         "resources     2 cpus, 1GiB memory, 10GiB disk",
@@ -65,9 +72,12 @@ def test_the_page_says_what_runs_what_is_missing_and_that_emulation_protects_not
         "workspaces    /code (rw)",
         "              /docs at /opt/docs (ro) (not attached)",
         "policy        no policy: mode deny",
+        "ports         127.0.0.1:8080:80",
+        "              127.0.0.1:9000:9000 (not listening)",
         "started       2026-01-02T11:59:30Z (30s ago)",
         "accelerator   tcg: emulation, not a security boundary",
         "main process  running, 2 restarts",
+        "session       its agent runs, with nobody at its terminal",
         "egress        closed: no policy is confirmed by the gateway, and nothing gets out",
         "disk          /state/disk.qcow2",
     ]
@@ -90,6 +100,27 @@ def test_the_page_says_which_policies_hold_and_whether_the_gateway_has_confirmed
     assert "another policy than the one that was applied" in shown("f" * 64)[0]
     assert shown("")[1] is False
     assert detail(STOPPED, {})["policy_in_force"] is None
+
+
+def test_an_unmanaged_sandbox_has_its_bare_name_and_no_file():
+    spec = replace(SPEC, id=SandboxId(UNMANAGED, "box"))
+    sandbox = ObservedSandbox(spec.id, "stopped", replace(APPLIED, spec=spec, source=""))
+    assert listing([sandbox], NOW).splitlines()[1].split()[:2] == ["box", "box"]
+    assert (summary(sandbox)["managed"], summary(sandbox)["source"]) == (False, None)
+    assert summary(RUNNING)["managed"] is True
+    assert "file        none: a command made it (sbx adopt box writes it into one)" in page(sandbox, {}, NOW)
+
+
+def test_the_page_says_where_secrets_are_and_where_they_go():
+    sources = SecretSource("env", "ANTHROPIC_API_KEY"), SecretSource("command", command=("pass", "tracker"))
+    credentials = (
+        Credential("anthropic", sources[0], (Injection("api.anthropic.com"),)),
+        Credential("tracker", sources[1], (Injection("tracker.example.com", 8443),)),
+    )
+    spec = replace(SPEC, policy=replace(SPEC.policy, credentials=credentials))
+    shown = page(replace(RUNNING, applied=replace(APPLIED, spec=spec)), {}, NOW)
+    assert "secrets       anthropic: env ANTHROPIC_API_KEY for api.anthropic.com:443\n" in shown
+    assert "\n              tracker: command pass tracker for tracker.example.com:8443\n" in shown
 
 
 def test_the_page_of_an_unreadable_record_says_why():

@@ -6,7 +6,7 @@ are enforced hold all the same. Without options: show what the sandbox is held t
 """
 
 import argparse
-from pathlib import Path
+from dataclasses import replace
 
 from sandboxfile.cli import editing, exits
 from sandboxfile.cli.applying import add_apply_options, plan_and_apply
@@ -125,7 +125,10 @@ def warn_of_blocks(policy: Policy, edit: PolicyEdit, console: Console) -> None:
 
 
 def save(id: SandboxId, edit: PolicyEdit, args: argparse.Namespace, console: Console) -> Policy:
-    """Write into the file what commands changed, before and now; gives the file's policy, which is to be applied."""
+    """Write into the file what commands changed, before and now; gives the file's policy, which is to be applied.
+
+    With the credentials that the sandbox has: they are `up`'s matter, and may depend on the environment of that.
+    """
     applied = read_record(this_layout().sandbox(id))
     meant = edited(applied.spec.policy, edit)
 
@@ -133,12 +136,13 @@ def save(id: SandboxId, edit: PolicyEdit, args: argparse.Namespace, console: Con
         change = command_edit(meant, written) or PolicyEdit()
         return editing.Additions(change.allow, change.block, change.bypass, change.mode)
 
-    path = Path(args.file).absolute() if args.file else Path(applied.source)
+    path = editing.file_of(id, applied.source, args.file)
     proposal = editing.propose(path, id, additions, lambda _, new: editing.same_meaning(new, meant), console)
+    saved = replace(proposal.policy, settings=meant.settings, credentials=meant.credentials)
     if proposal.after == proposal.before:
         console.say(f"{proposal.path} says so already")
-        return proposal.policy
+        return saved
     console.say(harmless(proposal.diff()))
     editing.write(proposal)
     console.say(harmless(f"{proposal.path} is changed"))
-    return proposal.policy
+    return saved

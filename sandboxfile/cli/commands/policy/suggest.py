@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sandboxfile.cli import editing, exits, traffic
 from sandboxfile.cli.applying import confirm
@@ -21,6 +20,7 @@ from sandboxfile.cli.views.text import harmless
 from sandboxfile.host.statedir import read_record
 from sandboxfile.language.edit import Item
 from sandboxfile.model.policy import Mode, Policy, Protocol, Request, Rule
+from sandboxfile.policy.implied import settled
 from sandboxfile.policy.suggest import Suggestion, suggest
 
 _GUESSED_PORT = 443  # of names that were only looked up
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.say(harmless(f"{each.pattern}: {each.reason}"))
     mode: Mode | None = "deny" if learning else None
     additions = editing.Additions(allow=[item(each) for each in found], mode=mode)
-    path = Path(args.file).absolute() if args.file else Path(applied.source)
+    path = editing.file_of(id, applied.source, args.file)
     proposal = editing.propose(
         path, id, lambda _: additions, lambda old, new: editing.same_meaning(new, with_rules(old, found, mode)), console
     )
@@ -109,4 +109,4 @@ def with_rules(policy: Policy, found: Sequence[Suggestion], mode: Mode | None) -
     own = policy.own
     rules = tuple(Rule(each.pattern, each.protocol, each.methods) for each in found)
     changed = replace(own, allow=own.allow + rules, mode=mode or own.mode)
-    return replace(policy, layers=(*policy.layers[:-1], changed))
+    return replace(policy, layers=(*policy.layers[:-1], settled(changed)))

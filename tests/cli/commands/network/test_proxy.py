@@ -2,6 +2,7 @@
 
 import io
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,8 @@ from sandboxfile import pipeline
 from sandboxfile.cli.commands.network import proxy
 from sandboxfile.cli.main import run
 from sandboxfile.cli.views.console import Console
-from sandboxfile.host.statedir import read_record
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import read_record, write_record
 from sandboxfile.model.events import Outcome
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Machine, MainProcess, ObservedSandbox, ObservedState
@@ -129,6 +131,48 @@ def test_saved_rules_go_into_the_file_that_keeps_everything_else(cli, web, file)
     cli("network", "proxy", "web", "--policy", "allow", "--save")
     assert "      mode: allow\n" in file.read_text()
     assert own(web).mode == "allow"
+
+
+AGENT = "name: shop\nsandboxes:\n  web: {agent: claude, template: shell, policy: {allow: [api.example.com]}}\n"
+
+
+@pytest.fixture
+def claude(stopped, project, monkeypatch):
+    """As `up` leaves it where the key is in the environment; later commands do not have it."""
+    path = project / "sandbox.yaml"
+    path.write_text(AGENT)
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "x")
+    monkeypatch.setenv("HOME", str(project.parent))
+    loaded = pipeline.load(path, Layout(project / "s", project / "c", project / "r"), frozen=None)
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
+    return stopped("web", loaded.desired.sandboxes[0].policy)
+
+
+def test_saving_keeps_the_credentials_of_a_sandbox_whatever_the_environment_is_now(cli, claude, project):
+    before = read_record(claude).spec.policy
+    assert [each.name for each in before.credentials] == ["anthropic"]
+    cli("network", "proxy", "web", "--allow-host", "cdn.example.com", "--save")
+    after = read_record(claude).spec.policy
+    assert "allow: [api.example.com, cdn.example.com]" in (project / "sandbox.yaml").read_text()
+    assert (after.credentials, after.settings) == (before.credentials, before.settings)
+    assert [rule.origin for rule in after.own.allow] == ["", "", *(rule.origin for rule in before.own.allow[1:])]
+
+
+def test_the_host_of_an_agent_is_blocked_by_the_command_and_by_the_saved_rule(cli, claude, project):
+    cli("network", "proxy", "web", "--block-host", "api.anthropic.com")
+    assert "api.anthropic.com:443" not in [rule.pattern for rule in own(claude).allow]
+    cli("network", "proxy", "web", "--save")
+    assert "block: [api.anthropic.com]" in (project / "sandbox.yaml").read_text()
+    assert "api.anthropic.com:443" not in [rule.pattern for rule in own(claude).allow]
+    shown = cli("network", "proxy", "web").stdout
+    assert "agent claude" in shown  # its other hosts
+    assert "anthropic: env ANTHROPIC_API_KEY for api.anthropic.com:443" in shown
+
+
+def test_what_commands_made_is_in_no_file_to_save_to(cli, stopped, layout):
+    paths = stopped("web")
+    write_record(paths, replace(read_record(paths), source=""))
+    assert "sbx adopt" in cli("network", "proxy", "shop/web", "--allow-host", "a.example.com", "--save", code=1).stderr
 
 
 def test_a_sandbox_without_a_policy_gets_one(cli, stopped, file):

@@ -87,3 +87,30 @@ def test_what_somebody_inside_chose_cannot_write_into_the_file(cli, web, file, l
     logged("web", BLOCKED | {"host": "c.example.com", "method": "GET, evil: [x"})
     cli("policy", "suggest", "web", "--apply", "-y")
     assert file.read_text() == FILE + "        - c.example.com:443\n"
+
+
+def test_hosts_of_agents_and_secrets_are_not_suggested_and_stay(cli, stopped, project, logged):
+    path = project / "sandbox.yaml"
+    text = (
+        "name: shop\nsecrets: {forge: {store: forge, inject: [{host: git.example.com, git: true}]}}\n"
+        "sandboxes:\n  web:\n    agent: claude\n    template: shell\n    secrets: [forge]\n    policy: {mode: allow}\n"
+    )
+    path.write_text(text)
+    allow = (Rule("api.anthropic.com:443", origin="agent claude"), Rule("git.example.com:443", origin="secret forge"))
+    stopped("web", Policy((Layer("policy of web", "allow", allow=allow),)))
+    logged("web", {"host": "api.anthropic.com", "method": "POST"}, {"host": "cdn.example.com", "method": "GET"})
+    cli("policy", "suggest", "web", "--apply", "-y")
+    assert "policy: {mode: deny, allow: [{host: cdn.example.com, port: 443, methods: [GET]}]}" in path.read_text()
+
+
+def test_a_suggestion_may_take_the_place_of_the_rule_of_a_secret(cli, stopped, project, logged):
+    path = project / "sandbox.yaml"
+    path.write_text(
+        "name: shop\nsecrets: {forge: {store: forge, inject: [{host: git.example.com, git: true}]}}\n"
+        "sandboxes:\n  web: {secrets: [forge], policy: {allow: [api.example.com]}}\n"
+    )
+    allow = (Rule("api.example.com"), Rule("git.example.com:443", paths=("/**/info/refs",), origin="secret forge"))
+    stopped("web", Policy((Layer("policy of web", allow=allow),)))
+    logged("web", BLOCKED | {"host": "git.example.com", "method": "POST", "path": "/other"})
+    cli("policy", "suggest", "web", "--apply", "-y")
+    assert "allow: [api.example.com, git.example.com:443]" in path.read_text()

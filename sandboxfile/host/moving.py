@@ -1,0 +1,57 @@
+"""A sandbox gets another identity: its directory is renamed, with disk, logs and certificates. It must be stopped.
+
+The rename is the one moment at which the sandbox is another one: before it, the record that it is to have lies beside
+the one that counts; after it, the other counts (`statedir.read_record` takes the one that is for its directory). So a
+kill leaves the old sandbox whole or the new one whole, and `settle` only tidies up. The caller holds the locks of both
+projects.
+"""
+
+import os
+from dataclasses import replace
+
+from sandboxfile.errors import BusyError, HostError
+from sandboxfile.host.durable import sync_directory, write_atomic
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import encode_record, read_record, try_lock, write_record
+from sandboxfile.names import SandboxId
+
+
+def move(layout: Layout, old: SandboxId, new: SandboxId, source: str) -> None:
+    """Make the sandbox `old` the sandbox `new`, of the file `source`. Not settled yet: `move_back` undoes it.
+
+    Raises BusyError when it runs, HostError when the name is taken.
+    """
+    applied = read_record(layout.sandbox(old))
+    moved = replace(applied, spec=replace(applied.spec, id=new), source=source)
+    write_atomic(layout.sandbox(old).moved_record, encode_record(moved))
+    _rename(layout, old, new)
+
+
+def move_back(layout: Layout, new: SandboxId, old: SandboxId) -> None:
+    """Undo `move`, as long as it is not settled."""
+    _rename(layout, new, old)
+    layout.sandbox(old).moved_record.unlink(missing_ok=True)
+
+
+def settle(layout: Layout, id: SandboxId) -> None:
+    """Leave one record only, the one that counts."""
+    paths = layout.sandbox(id)
+    write_record(paths, read_record(paths))
+
+
+def _rename(layout: Layout, old: SandboxId, new: SandboxId) -> None:
+    there, wanted = layout.sandbox(old), layout.sandbox(new)
+    lock = try_lock(there.lock)
+    if lock is None:
+        raise BusyError(f"the sandbox {old} is running", hint=f"sbx stop {old}")
+    try:
+        wanted.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if wanted.root.exists():
+            raise HostError(f"there is a sandbox {new} already", hint="choose another name")
+        there.root.rename(wanted.root)
+    finally:
+        os.close(lock)
+    for directory in (wanted.root.parent, there.root.parent):
+        sync_directory(directory)
+    for socket in (there.control, there.monitor):
+        socket.unlink(missing_ok=True)
