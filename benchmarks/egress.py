@@ -33,7 +33,7 @@ from sandboxfile.policy.patterns import Address
 
 PARALLEL = 8
 MEGABYTE = 1_000_000
-RAW, INTERCEPTED, DIRECT = "ours, raw", "ours, intercepting", "direct"
+RAW, INTERCEPTED, SIGNED, DIRECT = "ours, raw", "ours, intercepting", "ours, with a credential", "direct"
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,16 @@ def throughput(stack: ExitStack, place: Path, origin: Origin, size: Size) -> Non
     gateway = Gateway(stack, place / "speed", origin)
     raw = gateway.register("raw", policy(origin, bypass=True))
     intercepted = gateway.register("intercepted", policy(origin))
+    key = place / "key"
+    key.write_text("the value of a secret")
+    signed = gateway.register("signed", policy(origin, key=key))
     found = (
         Contender(DIRECT),
         start_squid(stack, place),
         Contender(RAW, raw.port, gateway.process),
         start_tinyproxy(stack, place),
         Contender(INTERCEPTED, intercepted.port, gateway.process, intercepted.authority, intercepts=True),
+        Contender(SIGNED, signed.port, gateway.process, signed.authority, intercepts=True),
         start_mitmdump(stack, place, origin),
     )
     contenders = [contender for contender in found if contender is not None]
@@ -164,7 +168,12 @@ def _show_throughput(
         ]
         print(f"{contender.name:28}" + "".join(cells))
     names = {contender.name for contender in contenders}
-    for ours, other, aim in ((RAW, "squid", "0.8"), (RAW, "tinyproxy", "-"), (INTERCEPTED, "mitmdump", "1.0")):
+    for ours, other, aim in (
+        (RAW, "squid", "0.8"),
+        (RAW, "tinyproxy", "-"),
+        (INTERCEPTED, "mitmdump", "1.0"),
+        (SIGNED, INTERCEPTED, "1.0"),
+    ):
         if other in names:
             cells = [f"{_ratio(rates, work, ours, other):30.2f}x" for work in workloads]
             print(f"{ours + ' / ' + other:28}{''.join(cells)}   aim {aim}")

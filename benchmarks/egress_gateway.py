@@ -24,6 +24,7 @@ from sandboxfile.control.egress import (
     encode,
 )
 from sandboxfile.host.layout import Layout
+from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.supervisor.authority import authority
 
@@ -31,10 +32,14 @@ _REPOSITORY = Path(__file__).resolve().parent.parent
 _PATIENCE = 60.0  # seconds for an answer
 
 
-def policy(origin: Origin, *, bypass: bool = False) -> Policy:
-    """Allows the origin and nothing else; `bypass`: its TLS goes through untouched."""
+def policy(origin: Origin, *, bypass: bool = False, key: Path | None = None) -> Policy:
+    """Allows the origin and nothing else. `bypass`: its TLS goes through untouched; `key`: a file with a credential."""
     tls, plain = Rule(f"localhost:{origin.tls}"), Rule(f"localhost:{origin.plain}")
-    return Policy((Layer("policy bench", allow=(tls, plain), bypass=(tls,) if bypass else ()),))
+    layer = Layer("policy bench", allow=(tls, plain), bypass=(tls,) if bypass else ())
+    if key is None:
+        return Policy((layer,))
+    injection = Injection("localhost", origin.tls, name="Authorization", value="Bearer {secret}")
+    return Policy((layer,), credentials=(Credential("key", SecretSource("file", str(key)), (injection,), known=True),))
 
 
 class Registration:

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.host.layout import Layout
-from sandboxfile.model.builtin import BUILTIN_TEMPLATES
 
 FILE = """\
 name: bench

@@ -2,11 +2,10 @@
 
 import argparse
 
+from sandboxfile.agents.command import agent_command
 from sandboxfile.cli.commands.exec import add_place, execute
 from sandboxfile.cli.views.console import Console
-
-# $SHELL is what the user's line in the sandbox's passwd says.
-LOGIN = ("/bin/sh", "-c", 'exec "${SHELL:-/bin/sh}" -l')
+from sandboxfile.model.desired import NO_AGENT
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -15,4 +14,4 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, _console: Console) -> int:
-    return execute(args, LOGIN, tty=True, stdin=True)
+    return execute(args, agent_command(NO_AGENT), tty=True, stdin=True)
