@@ -9,8 +9,8 @@ from typing import Any, NoReturn
 
 from sandboxfile.diagnostics import Diagnostics, Span
 from sandboxfile.language.document import parse
-from sandboxfile.language.edit import _plain as plain
-from sandboxfile.language.editor import _STEP, Editor, Refused, _block, _flow, _Part, _parts, _Raw, refuse
+from sandboxfile.language.edit import plain
+from sandboxfile.language.editor import STEP, Editor, Part, Raw, Refused, block, flow, parts, refuse
 from sandboxfile.language.tree import Node
 
 __all__ = ["Entries", "add_entries", "plain"]
@@ -61,7 +61,7 @@ class _Adder(Editor):
         super().__init__(text, root, "")
 
     def with_entry(self, section: str, name: str, value: Any) -> str:
-        root = _parts(self.text)
+        root = parts(self.text)
         if root.kind != "map":
             _cannot(self.root.span, section, name)
         pair = root.get(section)
@@ -78,20 +78,20 @@ class _Adder(Editor):
             result = result[:start] + replacement + result[end:]
         return result
 
-    def _add_section(self, root: _Part, section: str, value: Any) -> None:
+    def _add_section(self, root: Part, section: str, value: Any) -> None:
         if root.flow:
             self._add_entry(root, root, section, value)
         else:
-            self._put_lines(root.end, ["", *_block({section: value}, self._column(root.items[0].start), _STEP)])
+            self._put_lines(root.end, ["", *block({section: value}, self._column(root.items[0].start), STEP)])
 
-    def _add_under(self, key: _Part, body: _Part, name: str, value: Any) -> None:
+    def _add_under(self, key: Part, body: Part, name: str, value: Any) -> None:
         if body.flow or not body.items:
             last = body.pairs[-1] if body.items else None
-            self._extend_flow(body, (last[0].start, last[1].end) if last else None, [f"{name}: {_flow(value)}"])
+            self._extend_flow(body, (last[0].start, last[1].end) if last else None, [f"{name}: {flow(value)}"])
             return
         column = self._column(body.items[0].start)
         step = max(column - self._column(key.start), 1)
-        self._put_lines(body.end, _block({name: value}, column, step))
+        self._put_lines(body.end, block({name: value}, column, step))
 
 
 def _literal(value: Any) -> Any:
@@ -101,5 +101,5 @@ def _literal(value: Any) -> Any:
     if isinstance(value, list):
         return [_literal(item) for item in value]
     if value is None or isinstance(value, bool):
-        return _Raw("null" if value is None else str(value).lower())
+        return Raw("null" if value is None else str(value).lower())
     return value

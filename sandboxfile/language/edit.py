@@ -41,7 +41,7 @@ def add_rules(
         detail = f"There is no sandbox `{sandbox}` in {filename}."
         return None, (error("Unknown sandbox", detail, document.root.span, "edit the file that has it"),)
     wanted = dict(zip(FIELDS, ([_data(item) for item in items] for items in (allow, block, bypass)), strict=True))
-    before = _plain(document.root)
+    before = plain(document.root)
     meant = _meant(before, sandbox, wanted, mode, extends)
     if meant == before:
         return text, ()
@@ -57,10 +57,10 @@ def add_rules(
 # --- what is meant -----------------------------------------------------------------------------------------------
 
 
-def _plain(node: Node) -> Any:
+def plain(node: Node) -> Any:
     if isinstance(node, Table):
-        return {entry.key: _plain(entry.value) for entry in node.entries}
-    return [_plain(item) for item in node.items] if isinstance(node, List) else node.value
+        return {entry.key: plain(entry.value) for entry in node.entries}
+    return [plain(item) for item in node.items] if isinstance(node, List) else node.value
 
 
 def _data(item: Item) -> Any:
@@ -97,7 +97,7 @@ def _policy(value: Any, extends: str | None) -> dict[str, Any]:
 def _check(edited: str, filename: str, sandbox: str, meant: Any, span: Span | None) -> None:
     """Refuse an edit that means anything else than it should."""
     document, _ = parse(edited, filename)
-    if document is not None and document.whole and (after := _plain(document.root)) == meant:
+    if document is not None and document.whole and (after := plain(document.root)) == meant:
         return
     by_hand = f"edit the policy of `{sandbox}` by hand"
     if document is not None and document.whole and _without(after, sandbox) != _without(meant, sandbox):

@@ -18,7 +18,7 @@ from sandboxfile.language.tree import Node, find
 FIELDS = ("allow", "block", "bypass")
 _PLAIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?(:[0-9]+)?\Z")
 _BREAK = re.compile(r"\r\n|\n|\r")
-_STEP = 2  # columns of indentation where the file shows none
+STEP = 2  # columns of indentation where the file shows none
 
 
 class Refused(Exception):
@@ -38,7 +38,7 @@ def refuse(detail: str, span: Span | None, hint: str) -> NoReturn:
 
 
 @dataclass(slots=True)
-class _Part:
+class Part:
     """A thing in the text. `end` of a block is that of the last thing in it. `pairs` are keys with their values."""
 
     kind: str
@@ -46,26 +46,26 @@ class _Part:
     end: int
     flow: bool
     value: str
-    items: "list[_Part]" = field(default_factory=list)
+    items: "list[Part]" = field(default_factory=list)
 
     @property
-    def pairs(self) -> "list[tuple[_Part, _Part]]":
+    def pairs(self) -> "list[tuple[Part, Part]]":
         return list(zip(self.items[::2], self.items[1::2], strict=True))
 
-    def get(self, key: str) -> "tuple[_Part, _Part] | None":
+    def get(self, key: str) -> "tuple[Part, Part] | None":
         return next((pair for pair in self.pairs if pair[0].kind == "scalar" and pair[0].value == key), None)
 
 
-def _parts(text: str) -> _Part:
+def parts(text: str) -> Part:
     """The tree of a whole text, aliases and merge keys as they are written."""
-    root = _Part("list", 0, 0, True, "")
+    root = Part("list", 0, 0, True, "")
     opened = [root]
     for token in tokens(text):
         if token.kind == "end":
             closed = opened.pop()
             closed.end = token.end if closed.flow else closed.items[-1].end
             continue
-        part = _Part(token.kind, token.start, token.end, token.flow, token.value)
+        part = Part(token.kind, token.start, token.end, token.flow, token.value)
         parent = opened[-1]
         if part.start == part.end and parent.kind == "map" and len(parent.items) % 2:
             part.start = part.end = _after_colon(text, parent.items[-1].end)  # a value that is not written
@@ -114,9 +114,9 @@ class Editor:
             result = result[:start] + replacement + result[end:]
         return result
 
-    def _sandbox(self) -> "tuple[_Part, _Part, _Part]":
+    def _sandbox(self) -> "tuple[Part, Part, Part]":
         """The map that has the sandbox, its key and its value."""
-        part = _parts(self.text)
+        part = parts(self.text)
         for name in ("sandboxes", self.sandbox):
             pair = part.get(name) if part.kind == "map" else None
             if pair is None or pair[1].kind not in ("map", "scalar"):
@@ -129,7 +129,7 @@ class Editor:
         hint = "put what is shared under `policies:`, and write `policy: {extends: NAME}` where it is used"
         refuse(detail, self.span, hint)
 
-    def _change_policy(self, body: _Part, pair: "tuple[_Part, _Part]", old: Any, new: dict[str, Any]) -> None:
+    def _change_policy(self, body: Part, pair: "tuple[Part, Part]", old: Any, new: dict[str, Any]) -> None:
         key, value = pair
         if value.kind == "map":
             self._change_fields(key, value, old, new)
@@ -139,9 +139,9 @@ class Editor:
             self._fill(body, key, value, new)
         else:
             raw = self.text[value.start : value.end]  # with its quotes, its anchor, or the alias that it is
-            self._fill(body, key, value, {**new, "extends": _Raw(raw)})
+            self._fill(body, key, value, {**new, "extends": Raw(raw)})
 
-    def _change_fields(self, key: _Part, policy: _Part, old: dict[str, Any], new: dict[str, Any]) -> None:
+    def _change_fields(self, key: Part, policy: Part, old: dict[str, Any], new: dict[str, Any]) -> None:
         missing = {}
         for name, value in new.items():
             pair = policy.get(name)
@@ -159,7 +159,7 @@ class Editor:
         for name, value in missing.items():
             self._add_entry(policy, key, name, value)
 
-    def _extend_list(self, policy: _Part, pair: "tuple[_Part, _Part]", items: list[Any]) -> None:
+    def _extend_list(self, policy: Part, pair: "tuple[Part, Part]", items: list[Any]) -> None:
         key, value = pair
         if value.kind == "alias":
             self.refuse_shared("has a list that is an alias")
@@ -167,44 +167,44 @@ class Editor:
             self._fill(policy, key, value, items)
         elif value.flow:
             last = value.items[-1] if value.items else None
-            self._extend_flow(value, (last.start, last.end) if last else None, [_flow(item) for item in items])
+            self._extend_flow(value, (last.start, last.end) if last else None, [flow(item) for item in items])
         else:
             start = value.items[-1].start
             dash = re.fullmatch(r"( *)-[ \t]+", self.text[self._line_start(start) : start])
             if dash is None:
                 refuse("The list is written in a way that this program cannot edit.", self.span, "edit it by hand")
-            self._put_lines(value.end, [f"{dash[1]}- {_flow(item)}" for item in items])
+            self._put_lines(value.end, [f"{dash[1]}- {flow(item)}" for item in items])
 
-    def _add_entry(self, table: _Part, key: _Part, name: str, value: Any) -> None:
+    def _add_entry(self, table: Part, key: Part, name: str, value: Any) -> None:
         """A new entry at the end of a map."""
         if table.flow:
             last = table.pairs[-1] if table.items else None
-            self._extend_flow(table, (last[0].start, last[1].end) if last else None, [f"{name}: {_flow(value)}"])
+            self._extend_flow(table, (last[0].start, last[1].end) if last else None, [f"{name}: {flow(value)}"])
             return
         column = self._column(table.items[0].start)
         step = max(column - self._column(key.start), 1)
-        self._put_lines(table.end, _block({name: value}, column, step))
+        self._put_lines(table.end, block({name: value}, column, step))
 
-    def _fill(self, parent: _Part, key: _Part, old: _Part, value: Any) -> None:
+    def _fill(self, parent: Part, key: Part, old: Part, value: Any) -> None:
         """Give a key another value than its scalar."""
         colon = _after_colon(self.text, key.end)
         start = colon if _BREAK.search(self.text, colon, old.start) is None else old.start  # comments stay
         if parent.flow:
             missing = ":" if colon == key.end else ""
-            self._put(start, old.end, f"{missing} {_flow(value)}")
+            self._put(start, old.end, f"{missing} {flow(value)}")
             return
         column = self._column(key.start)
         self._put(start, old.end, "")
-        self._put_lines(old.end, _block(value, column + self._step(parent), self._step(parent)))
+        self._put_lines(old.end, block(value, column + self._step(parent), self._step(parent)))
 
-    def _step(self, parent: _Part) -> int:
+    def _step(self, parent: Part) -> int:
         """How far the values of this map are indented, as far as one of them shows it."""
         for key, value in parent.pairs:
             if value.kind == "map" and not value.flow:
                 return max(self._column(value.items[0].start) - self._column(key.start), 1)
-        return _STEP
+        return STEP
 
-    def _extend_flow(self, part: _Part, last: tuple[int, int] | None, items: list[str]) -> None:
+    def _extend_flow(self, part: Part, last: tuple[int, int] | None, items: list[str]) -> None:
         """Put items at the end of a flow list or map; each on a line of its own where the last one has one."""
         if last is None:
             self._put(part.end - 1, part.end - 1, ", ".join(items))
@@ -241,33 +241,33 @@ class Editor:
 # --- values as text ----------------------------------------------------------------------------------------------
 
 
-class _Raw(str):
+class Raw(str):
     """Text that is YAML already."""
 
     __slots__ = ()
 
 
-def _block(value: Any, column: int, step: int) -> list[str]:
+def block(value: Any, column: int, step: int) -> list[str]:
     """Lines of a value in block style. Rules stay on one line each."""
     margin = " " * column
     if isinstance(value, list):
-        return [f"{margin}- {_flow(item)}" for item in value]
+        return [f"{margin}- {flow(item)}" for item in value]
     lines = []
     for key, inner in _ordered(value):
         if isinstance(inner, dict | list):
-            lines += [f"{margin}{key}:", *_block(inner, column + step, step)]
+            lines += [f"{margin}{key}:", *block(inner, column + step, step)]
         else:
-            lines.append(f"{margin}{key}: {_flow(inner)}")
+            lines.append(f"{margin}{key}: {flow(inner)}")
     return lines
 
 
-def _flow(value: Any) -> str:
-    if isinstance(value, _Raw):
+def flow(value: Any) -> str:
+    if isinstance(value, Raw):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_flow(inner)}" for key, inner in _ordered(value)) + "}"
+        return "{" + ", ".join(f"{key}: {flow(inner)}" for key, inner in _ordered(value)) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_flow(inner) for inner in value) + "]"
+        return "[" + ", ".join(flow(inner) for inner in value) + "]"
     if isinstance(value, str) and not (_PLAIN.match(value) and plain_value(value) == value):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
