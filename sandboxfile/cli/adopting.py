@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from sandboxfile import pipeline
+from sandboxfile.agents import find_agent
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.cli.editing import Proposal, same_meaning
 from sandboxfile.cli.project import show_diagnostics, show_problems, this_layout
+from sandboxfile.cli.unmanaged import PROTECTED
 from sandboxfile.cli.views.console import Console
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.files import read_file
-from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, SandboxPaths
+from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.language.adding import Entries, add_entries, plain
 from sandboxfile.language.document import decode, parse
@@ -105,7 +107,23 @@ def _proposed(
     spec = next(sandbox for sandbox in loaded.desired.sandboxes if sandbox.id == id)
     if not same_meaning(_own(spec.policy), _own(applied.spec.policy)):
         raise _OtherPolicy(f"{path} was not changed: the policy of {name} would be another one in it")
+    if gained := list(_gained(spec, applied.spec)):
+        raise SandboxfileError(
+            f"{path} was not changed: in it, {name} would {'; '.join(gained)}",
+            hint="change `defaults` and `policies` of the file, or write the sandbox into another one",
+        )
     return Adoption(id, Proposal(path, before, edited.encode(), spec.policy), loaded.desired, applied)
+
+
+def _gained(spec: DesiredSandbox, old: DesiredSandbox) -> Iterator[str]:
+    """What the file would give it that it does not have: its defaults, and what it does not enforce."""
+    had = {workspace.target for workspace in old.workspaces}
+    yield from (f"see {each.source}" for each in spec.workspaces if each.target not in had)
+    usual = {name for name, _ in find_agent(spec.agent).environment}
+    yield from (f"be given {name}" for name, _ in spec.env if name not in dict(old.env) and name not in usual)
+    yield from (f"be reached at {port.text}" for port in spec.ports if port not in old.ports)
+    held = {layer.name for layer in spec.policy.layers}
+    yield from (f"not be held to {layer.name}" for layer in old.policy.layers[:-1] if layer.name not in held)
 
 
 def _own(policy: Policy) -> Policy:
@@ -152,7 +170,7 @@ def _workspace(written: Mapping[str, Any], base: Path) -> str | dict[str, Any]:
     What is protected by itself is not repeated: git's own, and the file that it is written into.
     """
     source, mode = str(written["source"]), written["mode"]
-    protect = [each for each in written.get("protect", ()) if each not in (*DEFAULT_PROTECT, *SANDBOX_FILES, LOCK_FILE)]
+    protect = [each for each in written.get("protect", ()) if each not in (*DEFAULT_PROTECT, *PROTECTED)]
     if source != written["target"] or ":" in source or protect:
         return {**written, **({"protect": protect} if protect else {})}
     if base == base.resolve() and Path(source).is_relative_to(base):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.diagnostics import visible
 from sandboxfile.cli.views.secrets import source_text
 from sandboxfile.cli.views.text import table
 from sandboxfile.errors import SandboxfileError
@@ -71,11 +72,18 @@ def unapproved(specs: Sequence[DesiredSandbox]) -> list[Wanted]:
 
 def question(missing: Sequence[Wanted]) -> str:
     """What is asked, whole: nothing of it is cut."""
-    rows = [(each.secret, source_text(each.source), each.approval.place, ", ".join(each.sandboxes)) for each in missing]
+    rows = [(each.secret, _source(each), each.approval.place, ", ".join(each.sandboxes)) for each in missing]
     lines = ["Secrets of this host are asked for:", "", table(HEADER, rows), ""]
     if any(each.source.kind == "command" for each in missing):
         lines.append("A command runs on this host, as you, outside of every sandbox.")
     return "\n".join([*lines, "Once approved, a source may go to a host from every project."])
+
+
+def _source(each: Wanted) -> str:
+    """With the file that a link leads to: that one is approved."""
+    text = source_text(each.source)
+    real = each.approval.source_key if each.source.kind == "file" else ""
+    return text if real in ("", f"file {each.source.name}") else f"{text}, which is {visible(real)}"
 
 
 def commands(missing: Sequence[Wanted], args: argparse.Namespace) -> list[str]:

@@ -6,18 +6,27 @@ import termios
 import tty
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from time import sleep
+
+_ANSWERED = 0.05  # seconds in which a terminal answers what it was asked last
 
 
 @contextmanager
 def raw(terminal: int) -> Iterator[None]:
-    """Pass every key on, Ctrl-C included, until the block ends."""
+    """Pass every key on, Ctrl-C included, until the block ends.
+
+    What has come by then and nobody has read is dropped: a terminal's late answers would be commands to the shell.
+    """
     saved = termios.tcgetattr(terminal)
     try:
         tty.setraw(terminal)
         yield
     finally:
-        with suppress(termios.error):  # the terminal is gone (hung up)
-            termios.tcsetattr(terminal, termios.TCSADRAIN, saved)
+        try:
+            sleep(_ANSWERED)
+        finally:
+            with suppress(termios.error):  # the terminal is gone (hung up)
+                termios.tcsetattr(terminal, termios.TCSAFLUSH, saved)
 
 
 @contextmanager

@@ -109,13 +109,10 @@ def text_of(wish: Wish, name: str) -> str:
 
 def _workspace(wanted: Directory, chosen: list[Chosen]) -> dict[str, Any]:
     fields: dict[str, Any] = {"source": str(wanted.path), "mode": wanted.mode}
-    files = [wanted.path / name for name in PROTECTED] + [each.file for each in chosen if each.file is not None]
-    inside = {str(file.relative_to(wanted.path)) for file in files if _is_in(file, wanted.path)}
-    return {**fields, "protect": sorted(inside)} if inside and wanted.mode == "rw" else fields
-
-
-def _is_in(file: Path, place: Path) -> bool:
-    return file.is_relative_to(place) and (file.exists() or file.is_symlink())
+    files = [each.file for each in chosen if each.file is not None and each.file.is_relative_to(wanted.path)]
+    # What is not there yet is protected as soon as it is noticed.
+    inside = {*PROTECTED, *(str(file.relative_to(wanted.path)) for file in files)}
+    return {**fields, "protect": sorted(inside)} if wanted.mode == "rw" else fields
 
 
 def load(wish: Wish, name: str, console: Console, *, quiet: bool = False) -> DesiredState:
@@ -293,7 +290,10 @@ def refreshed(old: Policy, fresh: Policy) -> Policy:
     settings = {name: value for name, value in old.settings if name not in _variables(old.credentials)}
     settings |= {each.variable: each.placeholder for each in credentials.values() if each.variable}
     by_name = sorted(credentials.values(), key=lambda each: each.name)
-    return Policy((*fresh.layers[:-1], own), tuple(sorted(settings.items())), tuple(by_name))
+    # Those of a file that its policy was taken from: nobody has lifted them.
+    kept = tuple(layer for layer in old.layers[:-1] if not layer.name.startswith(("user ", "machine ")))
+    layers = tuple(dict.fromkeys((*fresh.layers[:-1], *kept, own)))
+    return Policy(layers, tuple(sorted(settings.items())), tuple(by_name))
 
 
 def _variables(credentials: tuple[Credential, ...]) -> frozenset[str]:

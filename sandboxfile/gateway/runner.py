@@ -2,7 +2,6 @@
 
 import gc
 import os
-import resource
 import signal
 from functools import partial
 
@@ -28,7 +27,6 @@ async def run(layout: Layout, lock: int) -> int:
 
     Raises HostError when there is nowhere to listen.
     """
-    _leave_no_core()
     private_directory(layout.runtime)
     overrides = Overrides(layout.resolver_overrides)
     resolver = Resolver(overrides)
@@ -48,13 +46,6 @@ async def run(layout: Layout, lock: int) -> int:
             os.close(lock)
             resolver.close()
     return 0
-
-
-def _leave_no_core() -> None:
-    """Secrets are in this memory. One byte: less than any dump has, and by it the kernel starts no collector either."""
-    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
-    limit = 0 if hard == 0 else 1
-    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))
 
 
 async def _stop_on_signals(scope: anyio.CancelScope) -> None:

@@ -30,7 +30,9 @@ def workspace_credentials(desired: DesiredState) -> Iterator[Diagnostic]:
 
 
 def _paths(sandbox: DesiredSandbox) -> list[Path]:
-    return [Path(each.source, _NAME) for each in sandbox.workspaces] if sandbox.agent == _AGENT else []
+    if sandbox.agent != _AGENT or not sandbox.policy.credentials:
+        return []  # without a credential of its own the sandbox ignores none
+    return [Path(each.source, _NAME) for each in sandbox.workspaces]
 
 
 def _has_key(path: Path) -> bool:

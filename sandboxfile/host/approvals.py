@@ -37,6 +37,8 @@ class Approval:
 
 def source_key(source: SecretSource) -> str:
     """What is approved of a source: a command by its content."""
+    if source.kind == "file":  # the file that a link leads to now, not whatever it may lead to later
+        return f"file {os.path.realpath(source.name)}"
     if source.kind != "command":
         return f"{source.kind} {source.name}"
     words = json.dumps(source.command).encode()

@@ -33,6 +33,7 @@ def run_alone(path: Path, missing: str, live: Callable[[int], Awaitable[int]]) -
         return TAKEN
     os.chdir("/")  # a working directory would keep its file system from being unmounted
     _allow_many_files()
+    _leave_no_core()
 
     import anyio
 
@@ -61,3 +62,10 @@ def _allow_many_files() -> None:
     """Each command and each connection holds some, each file server one per file that the guest knows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _leave_no_core() -> None:
+    """Secrets are in this memory. One byte: less than any dump has, and by it the kernel starts no collector either."""
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    limit = 0 if hard == 0 else 1
+    resource.setrlimit(resource.RLIMIT_CORE, (limit, limit))

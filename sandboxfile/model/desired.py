@@ -72,6 +72,7 @@ class DesiredSandbox:
     """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory.
 
     `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports` are sorted.
+    `taken`: what of this host is in `env`, in words: a variable of the environment of sbx, a file outside the project.
     """
 
     id: SandboxId
@@ -89,6 +90,7 @@ class DesiredSandbox:
     docker: bool = False
     agent: str = NO_AGENT
     ports: tuple[Port, ...] = ()
+    taken: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def workdir(self) -> str:

@@ -190,6 +190,15 @@ def _without_credentials(policy: Policy) -> Policy:
     return replace(policy, credentials=(), settings=tuple(item for item in policy.settings if item not in theirs))
 
 
+def given_to(spec: DesiredSandbox) -> tuple[str, ...]:
+    """What of this host a new sandbox gets, in sentences without their subject."""
+    return (
+        *(f"sees {each.source} ({mode_text(each)})" for each in spec.workspaces),
+        *(f"is given {each}" for each in spec.taken),
+        *(f"is reached at {each.text.rpartition(':')[0]}" for each in spec.ports),
+    )
+
+
 def reach_of(policy: Policy) -> tuple[str, ...]:
     """What a new sandbox can reach, in sentences without their subject."""
     return (

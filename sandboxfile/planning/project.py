@@ -119,10 +119,12 @@ def _not_as_locked(template: DesiredTemplate | None, content: str) -> list[Diagn
 
 
 def _reach(template: DesiredTemplate) -> tuple[str, ...]:
-    """What its build can reach: that of a Dockerfile whatever its builder can, steps in a machine what they may."""
+    """What its build takes and can reach: a Dockerfile whatever its builder can, steps in a machine what they may."""
     found: list[str] = []
     if template.recipe.origin.kind == "dockerfile":
         found.append("its Dockerfile is built by this host's own builder, behind no policy of sbx")
+    files = (file for step in template.recipe.steps for file in step.files)
+    found += (f"its image gets {file.source} as {file.target}" for file in files)
     if any(step.kind != "files" for step in template.recipe.steps):
         found += (f"its build {sentence}" for sentence in reach_of(template.policy))
     return tuple(found)

@@ -32,6 +32,7 @@ from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import (
     attached,
     field_changes,
+    given_to,
     held_to_another,
     listened,
     reach_changed,
@@ -74,7 +75,7 @@ def converge(
     """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known."""
     part = Part(spec.id)
     if found is None:
-        part.say("create", "it is in the file and does not exist", reach=reach_of(spec.policy))
+        part.say("create", "it is in the file and does not exist", reach=given_to(spec) + reach_of(spec.policy))
         _create(part, spec, source, "it does not exist")
         return part
     if found.applied is None:

@@ -124,7 +124,8 @@ def _sandbox(
     identity = identity_variables(given("git", own, beneath).git, inputs)
     problems += check_identity(file, id.name, inputs)
     written = (*layers_of(beneath, env_files, inputs), *layers_of(own, env_files, inputs))
-    env = merge((dict(agent.environment), identity, template.env, *written), inputs.environment)
+    layers = (dict(agent.environment), identity, template.env, *written)
+    env = merge(layers, inputs.environment)
     problems += check_passed_on(env, file.span("sandboxes", id.name))
     command = given("command", own, beneath).command
     return DesiredSandbox(
@@ -142,7 +143,20 @@ def _sandbox(
         docker=template.docker,
         agent=agent.name,
         ports=parts.ports[id.name],
+        taken=tuple(_taken(layers, (*beneath.env_file, *own.env_file), inputs)),
     )
+
+
+def _taken(
+    layers: Sequence[Mapping[str, str | None]], env_files: Sequence[str], inputs: ResolveInputs
+) -> Iterator[str]:
+    """What of this host comes into the environment inside, in words."""
+    merged = {name: value for layer in layers for name, value in layer.items()}
+    for name in sorted(name for name, value in merged.items() if value is None and name in inputs.environment):
+        yield f"{name} of the environment of sbx"
+    for path in dict.fromkeys(map(inputs.absolute, env_files)):
+        if not path.startswith(f"{inputs.base.rstrip('/')}/"):
+            yield f"the variables of {path}"
 
 
 def _joined(beneath: tuple[tuple[str, ...], ...], own: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:

@@ -23,7 +23,8 @@ def problems(
 ) -> Diagnostics:
     """An error for each that cannot be had, a warning where it is only an agent's.
 
-    Commands are run with `run_commands`, and only when all their hosts are approved. `tell_errors` as in `read`.
+    Commands are run with `run_commands`. Only what is approved for all its hosts is looked at, variables excepted.
+    `tell_errors` as in `read`.
     Raises StateError when the approvals cannot be read.
     """
     approved: frozenset[Approval] = read_approvals(layout) if run_commands else frozenset()

@@ -9,6 +9,6 @@ egress      the registration with the gateway                link       one conn
 authority   the sandbox's own certificate authority          docker     waits for its Docker daemon
 sessions    the agent's terminal, which outlives clients     agent      its settings and its binary inside
 ports       ports of the host that lead inside               relaying   one connection of a caller
-callbacks   ports that logins wait on, while somebody looks
+callbacks   ports that logins wait on, while somebody looks  terminal_modes  what has to be undone on leaving
 scrollback  the end of a terminal's output, to be replayed   detach_keys  what somebody types to leave
 """

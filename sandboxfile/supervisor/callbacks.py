@@ -1,8 +1,9 @@
 """Logins whose last page is on localhost: while somebody is at the agent's terminal, that port leads inside.
 
 An agent that logs in prints a URL with `redirect_uri=http://localhost:PORT/…`, opened in this host's browser, and waits
-inside for the browser to come to that port. A guest can print what it likes, so: only ports from 1024 on, only on
-127.0.0.1, never one in use, two at a time, only while somebody is attached, ten minutes at most; each is written down.
+inside for the browser to come to that port. A guest can print what it likes, so: only where another URL leads back to,
+only ports from 1024 on, only on 127.0.0.1, never one in use, two at a time, only while somebody is attached, once for
+each port in an agent's life, ten minutes at most; each is written down.
 """
 
 import re
@@ -35,8 +36,13 @@ _LINK = re.compile(rb"\x1b\]8;[^;\x07\x1b]*;([^\x07\x1b]+)(?=\x07|\x1b\\)")  # t
 _MOVES = frozenset(b"ABEFGHdf")  # to another place: what follows does not continue the line
 _BREAK = re.compile(rb"[\r\n]+")
 _MARGIN = " \t|│┃║".encode()  # what is left and right of a text in a box; stripped byte by byte
+_WORD = re.compile(rb"\S+\s?")
+_ADDRESS = re.compile(rb"https?://", re.I)
+# In a query, as the value of such a name; encoded, or encoded again within another address.
 _CALLBACK = re.compile(
-    rb"https?(?::|%(?:25)*3a)(?:/|%(?:25)*2f){2}(?:localhost|127\.0\.0\.1)(?::|%(?:25)*3a)([0-9]{4,5})(?=[^0-9])", re.I
+    rb"(?:[?&]|%(?:25)*(?:3f|26))(?:redirect(?:_ur[il])?|callback(?:_url)?)(?:=|%(?:25)*3d)"
+    rb"https?(?::|%(?:25)*3a)(?:/|%(?:25)*2f){2}(?:localhost|127\.0\.0\.1)(?::|%(?:25)*3a)([0-9]{4,5})(?=[^0-9])",
+    re.I,
 )
 
 
@@ -63,7 +69,16 @@ def _numbers(output: bytes) -> Iterator[int]:
     links = b"\n".join(found[1] for found in _LINK.finditer(output)) + b"\n"
     # Both readings: a break within a URL, and a break after it.
     for reading in (text, b"".join(line.strip(_MARGIN) for line in _BREAK.split(text)), links):
-        for found in _CALLBACK.finditer(reading):
+        for word in _WORD.findall(reading):
+            yield from _in_query(word)
+
+
+def _in_query(word: bytes) -> Iterator[int]:
+    """Those in the query of an address; nothing of a word that is none."""
+    address = _ADDRESS.search(word)
+    query = -1 if address is None else word.find(b"?", address.end())
+    if query >= 0:
+        for found in _CALLBACK.finditer(word, query):
             yield int(found[1])
 
 
@@ -93,6 +108,8 @@ class Session(Protocol):
     def notes(self) -> MutableSequence[str]: ...
     @property
     def state(self) -> State: ...
+    @property
+    def started(self) -> int: ...
 
 
 class Callbacks:
@@ -103,6 +120,8 @@ class Callbacks:
         self._ports = ports
         self._tables = tables
         self._finder = Finder()
+        self._agent = session.started  # which one the next two are about
+        self._spent: set[int] = set()  # forwarded once: the URL stays on the screen, and the limit would not be one
         self._busy: set[int] = set()
         self._group: TaskGroup
 
@@ -112,23 +131,25 @@ class Callbacks:
         self._session.watchers.append(self._watch)
 
     def _watch(self, data: bytes) -> None:
+        if self._agent != self._session.started:
+            self._agent, self._finder, self._spent = self._session.started, Finder(), set()
         found = self._finder.feed(data)
         if self._session.state != "attached":
             return
         led = {port.host for port in self._ports.listening if port.host == port.guest}
-        for port in sorted(found - self._busy - led):
+        for port in sorted(found - self._busy - self._spent - led):
             if len(self._busy) < _AT_ONCE:
                 self._busy.add(port)
-                self._group.start_soon(self._lead, port)
+                self._group.start_soon(self._lead, port, self._agent)
 
-    async def _lead(self, port: int) -> None:
+    async def _lead(self, port: int, agent: int) -> None:
         try:
-            if await self._is_awaited(port):
-                await self._forward(port)
+            if await self._is_awaited(port) and self._is_watched(agent):
+                await self._forward(port, agent)
             await anyio.sleep(_PAUSE)
         except SandboxfileError as exc:
             self._note(f"what waits on port {port} inside, perhaps for a login, cannot be reached: {exc}")
-            await self._leaving(_LONGEST)  # said once
+            await self._leaving(agent)  # said once
         finally:
             self._busy.discard(port)
 
@@ -140,16 +161,21 @@ class Callbacks:
             await anyio.sleep(_RETRY)
         return False
 
-    async def _forward(self, port: int) -> None:
+    async def _forward(self, port: int, agent: int) -> None:
+        self._spent.add(port)
         async with self._ports.forward(Port(port, port)):
             self._note(f"port 127.0.0.1:{port} of this host leads to the sandbox, for a login")
-            await self._leaving(_LONGEST)
+            await self._leaving(agent)
         say(f"port {port} no longer leads to the sandbox")
 
-    async def _leaving(self, longest: float) -> None:
-        """Wait until nobody is attached."""
-        with anyio.move_on_after(longest):
-            while self._session.state == "attached":  # noqa: ASYNC110 - only while something is forwarded
+    def _is_watched(self, agent: int) -> bool:
+        """Whether somebody is attached, and to this agent still."""
+        return self._session.state == "attached" and self._session.started == agent
+
+    async def _leaving(self, agent: int) -> None:
+        """Wait until nobody is, ten minutes at most."""
+        with anyio.move_on_after(_LONGEST):
+            while self._is_watched(agent):  # noqa: ASYNC110 - only while something is forwarded
                 await anyio.sleep(_LOOK)
 
     def _note(self, text: str) -> None:

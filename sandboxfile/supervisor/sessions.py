@@ -43,13 +43,15 @@ _TERM = "xterm-256color"  # for an agent that is started with nobody there
 class AgentSession:
     """The agent of one sandbox. `start` comes first.
 
-    `watchers` see all output as it comes; they must not block. `notes` are lines for the person at the terminal, told
-    when they leave it; the oldest are forgotten when there are many.
+    `watchers` see all output as it comes; they must not block. `started` counts the agents that there have been.
+    `notes` are lines for the person at the terminal, told when they leave it; the oldest are forgotten when there are
+    many.
     """
 
     def __init__(self) -> None:
         self.watchers: list[Callable[[bytes], None]] = []
         self.notes: deque[str] = deque(maxlen=_NOTES)
+        self.started = 0
         self._group: TaskGroup
         self._turn = anyio.Lock()  # one starts it, the others join
         self._agent: _Agent | None = None
@@ -132,6 +134,7 @@ class AgentSession:
             terminal=Terminal(message.term or _TERM, message.rows, message.columns),
         )
         self._agent = _Agent(process, (message.rows, message.columns))
+        self.started += 1
         self._group.start_soon(self._follow, self._agent, guest)
         return self._agent
 

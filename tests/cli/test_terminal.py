@@ -2,6 +2,7 @@
 
 import os
 import pty
+import select
 import struct
 import termios
 from fcntl import F_GETFL, fcntl, ioctl
@@ -31,6 +32,43 @@ def test_raw_mode_ends_with_the_block_even_when_it_fails(tty):
     with pytest.raises(KeyError):
         use()
     assert seen == [0]
+    assert termios.tcgetattr(tty) == before
+
+
+def typed(inside):
+    return bool(select.select([inside], [], [], 0)[0])
+
+
+def test_what_the_terminal_answered_last_is_no_input_of_the_shell(monkeypatch):
+    outside, inside = pty.openpty()
+    waited = []
+
+    def sleep(seconds):
+        waited.append((seconds, termios.tcgetattr(inside)[3] & termios.ECHO))
+        os.write(outside, b"\x1b[?1;2c\r")  # late, but in time
+        select.select([inside], [], [])
+
+    monkeypatch.setattr(terminal, "sleep", sleep)
+    with terminal.raw(inside):
+        os.write(outside, b"\x1b]11;rgb:0/0/0\x07reboot\r")
+        select.select([inside], [], [])
+        assert typed(inside)
+    assert waited == [(0.05, 0)]
+    assert not typed(inside)
+    assert not typed(outside)  # nor was it shown
+    os.close(outside)
+    os.close(inside)
+
+
+def test_the_terminal_is_restored_when_even_the_wait_is_interrupted(tty, monkeypatch):
+    before = termios.tcgetattr(tty)
+
+    def sleep(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(terminal, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt), terminal.raw(tty):
+        pass
     assert termios.tcgetattr(tty) == before
 
 

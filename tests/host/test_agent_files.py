@@ -1,17 +1,23 @@
 """Credentials that workspaces bring along: told of once, whatever else lies there."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
 from sandboxfile.host.agent_files import workspace_credentials
+from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Workspace
+from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId
 
 
-def found(directory, agent="claude"):
+def found(directory, agent="claude", key=True):
     workspace = Workspace(str(directory), str(directory))
-    spec = DesiredSandbox(SandboxId("shop", "web"), "shell", Image(""), workspaces=(workspace,), agent=agent)
+    policy = replace(NO_POLICY, credentials=(Credential("anthropic", SecretSource("env", "KEY")),) if key else ())
+    spec = DesiredSandbox(
+        SandboxId("shop", "web"), "shell", Image(""), workspaces=(workspace,), agent=agent, policy=policy
+    )
     return list(workspace_credentials(DesiredState("shop", "", (spec,))))
 
 
@@ -22,9 +28,10 @@ def test_a_key_in_the_workspace_is_told_of_in_the_words_of_the_document(tmp_path
     assert "sk-ant-1" not in str(told)
 
 
-def test_it_is_claudes_alone(tmp_path):
+def test_it_is_told_of_to_claude_alone_and_where_there_is_another_credential(tmp_path):
     (tmp_path / ".claude.json").write_text('{"primaryApiKey": "sk-ant-1"}')
     assert found(tmp_path, agent="codex") == []
+    assert found(tmp_path, key=False) == []
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"primaryApiKey": ""}', "[" * 100_000, "\udcff"])

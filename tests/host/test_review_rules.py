@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxfile.host.review_rules import WHY, git_settings, hooks_path, kind_of, kind_of_tree, parts_of
+from sandboxfile.host.review_rules import WHY, kind_of, kind_of_sum, kind_of_tree
 
 
 @pytest.mark.parametrize(

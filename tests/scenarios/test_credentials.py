@@ -175,7 +175,7 @@ def test_a_value_that_is_gone_closes_its_host_and_says_why(box):
     result = box("curl -sS -w ' %{http_code}' https://cdn.example.com/headers")
     place.write_text(VALUES["query"])
     assert result.stdout.endswith(" 403")
-    assert "query" in result.stdout
+    assert "the secret 'query' has no value" in result.stdout
 
 
 def test_a_killed_gateway_comes_back_with_the_values(box):

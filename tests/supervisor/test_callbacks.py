@@ -19,9 +19,10 @@ from sandboxfile.supervisor.callbacks import Callbacks, Finder, listens
 
 CODED = "https://login.example.com/authorize?client_id=a&redirect_uri=http%3A%2F%2Flocalhost%3A{}%2Fauth%2Fcallback&s=1"
 PLAIN = "https://login.example.com/authorize?redirect_uri=http://127.0.0.1:{}/callback&state=x"
+NAMED = "open https://login.example.com/a?x=1&callback=http://localhost:{}/ in your browser"
 BARE = "open http://localhost:{}/ in your browser"
 TWICE = "https://login.example.com/?next=%2Fo%3Fredirect_uri%3Dhttp%253A%252F%252Flocalhost%253A{}%252Fcb"
-URLS = (CODED, PLAIN, BARE, TWICE)
+URLS = (CODED, PLAIN, NAMED, TWICE)
 # What terminals are sent in the middle of a text that is too wide: Ink's and ratatui's ways among them.
 BREAKS = (
     "\r\n",
@@ -65,25 +66,57 @@ def test_nothing_that_is_printed_breaks_it_or_makes_it_find_what_is_no_port_or_k
 
 
 @pytest.mark.parametrize(
-    "output",
+    "address",
     [
-        b"http://localhost:80/ http://localhost:443/ http://localhost:999/ http://localhost:70000/ ",
-        b"http://example.com:1455/ http://localhost.example.com:1455/ http://10.0.0.1:1455/ ",
-        b"ftp://localhost:1455/ localhost:1455 //localhost:1455/ http://localhost/ http://localhost:14551455/ ",
-        b"http://localhost:1455",  # more digits may come
+        *(f"http://localhost:{port}/" for port in (80, 443, 999, 70000, 14551455)),
+        *(f"http://{host}:1455/" for host in ("example.com", "localhost.example.com", "10.0.0.1")),
+        *("ftp://localhost:1455/", "localhost:1455", "//localhost:1455/", "http://localhost/"),
     ],
 )
-def test_other_hosts_and_ports_are_none(output):
-    assert Finder().feed(output) == frozenset()
+def test_other_hosts_and_ports_are_none(address):
+    assert Finder().feed(f"https://login.example.com/?redirect_uri={address} ".encode()) == frozenset()
+
+
+@pytest.mark.parametrize(
+    "name", ["redirect_uri", "redirect_url", "redirect", "callback", "callback_url", "Redirect_URI"]
+)
+@pytest.mark.parametrize("mark", "?&")
+def test_an_address_counts_under_each_name_that_logins_have_for_it(name, mark):
+    address = f"https://login.example.com/?a=b{mark}{name}=http://localhost:1455/ "
+    assert Finder().feed(address.encode()) == {1455}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        BARE.format(1455),
+        "http://localhost:1455/?redirect_uri=http://example.com/ ",
+        "redirect_uri=http://localhost:1455/ ",
+        "?redirect_uri=http://localhost:1455/ ",
+        "https://example.com/ ?redirect_uri=http://localhost:1455/ ",
+        "https://example.com/redirect_uri=http://localhost:1455/ ",
+        "https://example.com/?next=http://localhost:1455/ ",
+        "https://example.com/?no_redirect=http://localhost:1455/ ",
+        "https://example.com/?redirect_uri=x&http://localhost:1455/ ",
+        "https://example.com/\r\nhttp://localhost:1455/\r\n",
+    ],
+)
+def test_an_address_counts_only_where_another_one_leads_back_to_it(output):
+    assert Finder().feed(output.encode()) == frozenset()
+
+
+def test_a_port_whose_end_is_still_to_come_is_none():
+    assert Finder().feed(b"https://login.example.com/?redirect_uri=http://localhost:1455") == frozenset()
 
 
 def test_the_address_beneath_a_link_counts():
-    assert Finder().feed(b"\x1b]8;id=1;http://localhost:1455/\x1b\\click here\x1b]8;;\x1b\\") == {1455}
+    assert Finder().feed(b"\x1b]8;id=1;" + PLAIN.format(1455).encode() + b"\x1b\\click here\x1b]8;;\x1b\\") == {1455}
     assert Finder().feed(b"\x1b]8;;" + CODED.format(1456).encode() + b"\x07log in\x1b]8;;\x07") == {1456}
 
 
 @pytest.mark.parametrize(
-    "unit", [b" ", b"\x1b", b"\x1b[", b"\x1b]", b"\x1b]8;", b"http", b"http://localhost:1", b"%25", b"\n |"]
+    "unit",
+    [b" ", b"\x1b", b"\x1b[", b"\x1b]", b"\x1b]8;", b"http", b"http://", b"?redirect_uri=", b"%25", b"?", b"\n |"],
 )
 def test_output_made_to_be_slow_to_read_is_not(unit):
     finder = Finder()
@@ -116,6 +149,7 @@ class Session:
         self.watchers: list[Callable[[bytes], None]] = []
         self.notes: list[str] = []
         self.state: Any = "attached"
+        self.started = 1
 
     def print(self, text: str) -> None:
         for watcher in self.watchers:
@@ -186,7 +220,7 @@ async def test_a_port_leads_inside_while_somebody_is_attached_and_they_are_told(
 
 
 @pytest.mark.anyio
-async def test_it_ends_after_ten_minutes() -> None:
+async def test_it_ends_after_ten_minutes_for_good_whatever_is_printed_then() -> None:
     session, ports = Session(), Ports()
     async with beside() as group:
         started(session, ports, group, inside(1455))
@@ -194,7 +228,45 @@ async def test_it_ends_after_ten_minutes() -> None:
         await anyio.sleep(590)
         assert ports.open == [1455]
         await anyio.sleep(20)
-        assert ports.open == []
+        for _ in range(20):
+            session.print("more\r\n" + PLAIN.format(1455) + "\r\n")
+            await anyio.sleep(1)
+            assert ports.open == []
+        session.state = "detached"
+        await anyio.sleep(1)
+        session.state = "attached"
+        session.print(CODED.format(1455) + "\r\n")
+        await anyio.sleep(5)
+        assert (ports.open, ports.times, len(session.notes)) == ([], 1, 1)
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_the_next_agent_logs_in_anew_and_nothing_is_left_of_the_one_before() -> None:
+    session, ports = Session(), Ports()
+    async with beside() as group:
+        started(session, ports, group, inside(1455))
+        session.print(CODED.format(1455) + "\r\n")
+        await anyio.sleep(1)
+        session.started = 2
+        await anyio.sleep(10)
+        session.print("welcome\r\n")
+        await anyio.sleep(5)
+        assert (ports.open, ports.times) == ([], 1)
+        session.print(CODED.format(1455) + "\r\n")
+        await anyio.sleep(1)
+        assert (ports.open, ports.times) == ([1455], 2)
+        group.cancel_scope.cancel()
+
+
+@pytest.mark.anyio
+async def test_a_bare_address_of_this_host_leads_nowhere() -> None:
+    session, ports = Session(), Ports()
+    async with beside() as group:
+        started(session, ports, group, inside(1455))
+        session.print(BARE.format(1455) + "\r\n")
+        await anyio.sleep(5)
+        assert (ports.times, session.notes) == (0, [])
         group.cancel_scope.cancel()
 
 
@@ -239,7 +311,7 @@ async def test_two_at_a_time_and_what_is_on_the_screen_for_long_is_forwarded_onc
     async with beside() as group:
         started(session, ports, group, inside(*range(2000, 2010)))
         for _ in range(50):
-            session.print("".join(BARE.format(port) + "\r\n" for port in range(2000, 2010)))
+            session.print("".join(NAMED.format(port) + "\r\n" for port in range(2000, 2010)))
             await anyio.sleep(1)
             assert len(ports.open) == 2
         assert ports.times == 2

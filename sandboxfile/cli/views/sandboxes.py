@@ -71,6 +71,7 @@ def detail(sandbox: ObservedSandbox, files: dict[str, str]) -> dict[str, Any]:
 
 def _plain(value: Any) -> dict[str, Any]:
     fields = dataclasses.asdict(value)
+    fields.pop("secrets", None)  # digests of values, for comparing only
     if "env" in fields:
         fields["env"] = dict(fields["env"])
     if "id" in fields:

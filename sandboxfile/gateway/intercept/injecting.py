@@ -1,7 +1,9 @@
 """What a request gets on its way to a bound place, and what of it may not come back. Pure: bytes and values in and out.
 
-What the client sent under a name that is set is replaced wherever it occurs. A placeholder becomes the value in header
-values, in Basic authorization and in the query; in paths and bodies it stays what it is: worthless.
+What the client sent under a name that is set is replaced wherever it occurs. Where a secret sets nothing, its
+placeholder becomes the value: as a whole header that is meant for credentials, after a scheme (`Bearer`), in Basic
+authorization, or as a whole parameter of the query. Anywhere else it stays what it is, worthless: servers quote what
+they do not understand, and a guest that could choose the place would read the value in an error's text.
 A bound place is trusted with the value: what it repeats of it in the head of its response is taken out again, what it
 writes into a body is not looked at.
 """
@@ -19,6 +21,8 @@ from sandboxfile.policy.bindings import Binding
 
 _UNTOUCHED = frozenset({b"host", b"content-length", b"transfer-encoding", b"connection", b"upgrade"})
 _BASIC = re.compile(rb"(?i:(basic)) +([A-Za-z0-9+/]+={0,2})")
+_FOR_CREDENTIALS = re.compile(rb"auth|token|key|secret|credential|password")  # in a header's name
+_SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9_-]* +")
 _SHORT = 8  # bytes; what is shorter may be a part of anything, and is not taken out
 _INSTEAD = b"(secret)"
 
@@ -54,21 +58,25 @@ def needed(bindings: Sequence[Binding], fields: Iterable[Field], path: bytes) ->
     """The credentials whose value this request needs: those that are set, and those whose placeholder is in it."""
     if not bindings:
         return ()
-    headers = [(name.lower(), value) for name, value in fields]
-    texts = [value for name, value in headers if name not in _UNTOUCHED]
-    texts += [plain for name, value in headers if (plain := _decoded(name, value)) is not None]
-    query = path.partition(b"?")[2]
+    fields = tuple(fields)
     found = {
         binding.credential.name: binding.credential
         for binding in bindings
-        if binding.injection.name or _holds(binding.credential.placeholder, texts, query)
+        if binding.injection.name or _holds(binding.credential.placeholder, fields, path)
     }
     return tuple(found.values())
 
 
-def _holds(placeholder: str, texts: Iterable[bytes], query: bytes) -> bool:
-    plain = placeholder.encode()
-    return bool(plain) and (any(plain in text for text in texts) or plain in query or _quoted(placeholder) in query)
+def _holds(placeholder: str, fields: Iterable[Field], path: bytes) -> bool:
+    """Whether the placeholder stands where it would be swapped."""
+    if not placeholder:
+        return False
+    query = path.partition(b"?")[2]
+    swaps = [(placeholder, "")]
+    swapped = {placeholder.encode(): b""}
+    return _in_query(query, swaps) != query or any(
+        _swapped(name.lower(), value, swapped, {}) != value for name, value in fields
+    )
 
 
 def inject(
@@ -77,7 +85,11 @@ def inject(
     """The request with the values in it, which are by credentials' names. What has no value there stays as it is."""
     usable = [binding for binding in bindings if binding.credential.name in values]
     used = {each.credential.name: (each.credential, values[each.credential.name]) for each in usable}.values()
-    swaps = [(credential.placeholder, value) for credential, value in used if credential.placeholder]
+    swaps = [
+        (each.credential.placeholder, values[each.credential.name])
+        for each in usable
+        if each.credential.placeholder and not each.injection.name
+    ]
     set_ = [(each.injection, values[each.credential.name]) for each in usable if each.injection.name]
     traces = _traces(used)
     changed = _headers(tuple(fields), swaps, [each.injection for each in usable], traces)
@@ -114,7 +126,7 @@ def _header(injection: Injection, value: str, traces: _Traces) -> bytes:
 def _headers(fields: Iterable[Field], swaps: _Swaps, injections: Iterable[Injection], traces: _Traces) -> list[Field]:
     """What the client sent, without what is dropped, and with placeholders swapped."""
     dropped = {name.lower().encode() for injection in injections for name in injection.drops}
-    swapped = [(old.encode(), new.encode()) for old, new in swaps]
+    swapped = {old.encode(): new.encode() for old, new in swaps}
     return [
         (name, _swapped(name.lower(), value, swapped, traces)) for name, value in fields if name.lower() not in dropped
     ]
@@ -123,15 +135,20 @@ def _headers(fields: Iterable[Field], swaps: _Swaps, injections: Iterable[Inject
 # --- placeholders ------------------------------------------------------------------------------------------------
 
 
-def _swapped(name: bytes, value: bytes, swaps: Sequence[tuple[bytes, bytes]], traces: _Traces) -> bytes:
+def _swapped(name: bytes, value: bytes, swaps: Mapping[bytes, bytes], traces: _Traces) -> bytes:
     """A header's value, by its lower-case name."""
-    if name in _UNTOUCHED:
+    if name in _UNTOUCHED or not swaps or not _FOR_CREDENTIALS.search(name):
         return value
-    if (plain := _decoded(name, value)) is not None and (changed := _replaced(plain, swaps)) != plain:
+    if (plain := _decoded(name, value)) is not None:
+        changed = b":".join(swaps.get(part, part) for part in plain.split(b":", 1))
+        if changed == plain:
+            return value
         coded = base64.b64encode(changed)
         traces[coded] = _INSTEAD
         return b"Basic " + coded
-    return _replaced(value, swaps)
+    scheme = found[0] if (found := _SCHEME.match(value)) else b""
+    rest = value[len(scheme) :]
+    return scheme + swaps[rest] if rest in swaps else swaps.get(value, value)
 
 
 def _decoded(name: bytes, value: bytes) -> bytes | None:
@@ -160,8 +177,7 @@ def _query(path: bytes, swaps: _Swaps, set_: Sequence[tuple[Injection, str]]) ->
     plain, mark, query = path.partition(b"?")
     if not path.startswith(b"/") or not (query or set_):
         return path
-    forms = [(form, _quoted(new)) for old, new in swaps for form in (old.encode(), _quoted(old))]
-    query = _replaced(query, forms)
+    query = _in_query(query, swaps)
     for injection, value in set_:
         name = injection.name.encode()
         kept = [part for part in query.split(b"&") if part and _parameter(part) != name]
@@ -169,6 +185,15 @@ def _query(path: bytes, swaps: _Swaps, set_: Sequence[tuple[Injection, str]]) ->
         kept.append(_quoted(injection.name) + b"=" + _quoted(text))
         query = b"&".join(kept)
     return plain + (b"?" if query else mark) + query
+
+
+def _in_query(query: bytes, swaps: _Swaps) -> bytes:
+    """Parameters whose whole value is a placeholder."""
+    forms = {form: _quoted(new) for old, new in swaps for form in (old.encode(), _quoted(old))}
+    if not any(form in query for form in forms):
+        return query
+    parts = (part.partition(b"=") for part in query.split(b"&"))
+    return b"&".join(name + mark + forms.get(value, value) for name, mark, value in parts)
 
 
 def _parameter(part: bytes) -> bytes:

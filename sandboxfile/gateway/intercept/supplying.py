@@ -57,7 +57,9 @@ async def _supply(
         try:
             values[credential.name] = await tenant.values.get(credential)
         except Unavailable as exc:
-            return Withheld(_NO_VALUE, f"the secret '{credential.name}' has no value: {exc}")
+            # Where a value is kept on this host is nothing that a guest has to know.
+            say(f"{tenant.id}: the secret '{credential.name}' has no value: {exc}")
+            return Withheld(_NO_VALUE, f"the secret '{credential.name}' has no value on the host")
     if not values:
         return None
     return inject(applying, data.headers.fields, data.path, values, http2=request.is_http2)

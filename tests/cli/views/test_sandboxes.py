@@ -131,3 +131,10 @@ def test_a_main_process_is_told_in_words():
     assert main_process(MainProcess()) == "none"
     assert main_process(MainProcess("waiting", 3, 1)) == "exited with 3, to be started again, 1 restart"
     assert main_process(MainProcess("exited", 0)) == "exited with 0"
+
+
+def test_digests_of_secrets_are_not_shown():
+    machine = replace(MACHINE, secrets=(("token", "a-digest"),))
+    shown = detail(replace(RUNNING, machine=machine), {})
+    assert "secrets" not in shown["machine"]
+    assert "a-digest" not in repr(shown)

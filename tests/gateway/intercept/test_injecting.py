@@ -82,13 +82,43 @@ def test_a_value_beyond_ascii_is_sent_as_utf8() -> None:
 # --- placeholders ----------------------------------------------------------------------------------------------------
 
 
-def test_a_placeholder_becomes_the_value_wherever_it_is_in_a_header() -> None:
-    sent = ((b"Authorization", b"token " + SENT), (b"Cookie", b"a=" + SENT + b"; b=" + SENT))
+def test_a_placeholder_becomes_the_value_of_a_header_for_credentials() -> None:
+    sent = ((b"Authorization", b"token " + SENT), (b"X-Api-Key", SENT), (b"PRIVATE-TOKEN", SENT))
     found = injected(held(Injection(HOST)), fields=sent)
-    assert found.fields == (
-        (b"Authorization", b"token the-real+value/="),
-        (b"Cookie", b"a=the-real+value/=; b=the-real+value/="),
-    )
+    assert [value for _, value in found.fields] == [b"token the-real+value/=", SECRET.encode(), SECRET.encode()]
+
+
+# What a server does not understand it quotes, and what it quotes a guest can read.
+ORACLES = (
+    (b"Anthropic-Beta", SENT),
+    (b"OpenAI-Organization", SENT),
+    (b"X-GitHub-Api-Version", SENT),
+    (b"Accept", SENT),
+    (b"Cookie", b"a=" + SENT),
+    (b"Authorization", b"Bearer x" + SENT),
+    (b"Authorization", b"Bearer " + SENT + b", b"),
+    (b"Authorization", b"Basic " + base64.b64encode(b"user:x" + SENT)),
+)
+
+
+@pytest.mark.parametrize("sent", ORACLES, ids=lambda field: field[0].decode())
+def test_anywhere_else_a_placeholder_stays_one(sent: Field) -> None:
+    assert needed(Bindings([held(Injection(HOST))]).applying(HOST, 443, "/v1"), (sent,), b"/v1") == ()
+    other = (b"X-Api-Key", SENT)
+    assert injected(held(Injection(HOST)), fields=(sent, other)).fields[0] == sent
+
+
+@pytest.mark.parametrize("query", [SENT + b"=1", b"a=x" + SENT, b"a=1&" + SENT, b"a=" + SENT + b"1"])
+def test_in_the_query_it_becomes_the_whole_value_of_a_parameter_or_nothing(query: bytes) -> None:
+    found = injected(held(Injection(HOST)), path=b"/v1?key=" + SENT + b"&" + query)
+    assert found.path == b"/v1?key=" + QUOTED + b"&" + query
+
+
+def test_where_a_header_is_set_its_placeholder_is_swapped_nowhere_else() -> None:
+    sent = ((b"X-Other-Key", SENT), (b"Authorization", b"Bearer " + SENT))
+    found = injected(held(header(drops=("authorization",))), fields=sent, path=b"/v1?key=" + SENT)
+    assert found.fields == ((b"X-Other-Key", SENT), (b"X-Api-Key", SECRET.encode()))
+    assert found.path == b"/v1?key=" + SENT
 
 
 @pytest.mark.parametrize("scheme", [b"Basic", b"basic", b"BASIC "])
@@ -108,9 +138,9 @@ def test_other_authorization_stays_byte_for_byte(value: bytes) -> None:
 
 
 def test_a_placeholder_in_the_query_becomes_the_value_and_all_else_stays() -> None:
-    path = b"/v1/" + SENT + b"?a=%41&key=" + SENT + b"&&b&x=" + SENT + b"1"
+    path = b"/v1/" + SENT + b"?a=%41&key=" + SENT + b"&&b&x=" + SENT
     found = injected(held(Injection(HOST)), path=path)
-    assert found.path == b"/v1/" + SENT + b"?a=%41&key=" + QUOTED + b"&&b&x=" + QUOTED + b"1"
+    assert found.path == b"/v1/" + SENT + b"?a=%41&key=" + QUOTED + b"&&b&x=" + QUOTED
 
 
 def test_a_placeholder_that_needs_quoting_is_found_in_either_form() -> None:
@@ -122,22 +152,22 @@ def test_nothing_is_looked_for_in_what_was_put_in() -> None:
     found = injected(
         held(Injection(HOST), name="a", placeholder="first-placeholder"),
         held(Injection(HOST), name="b", placeholder="second-placeholder"),
-        fields=((b"X", b"first-placeholder second-placeholder"),),
+        fields=((b"X-Key", b"first-placeholder"), (b"X-Token", b"second-placeholder")),
         a="second-placeholder",
         b="first-placeholder",
     )
-    assert found.fields == ((b"X", b"second-placeholder first-placeholder"),)
+    assert found.fields == ((b"X-Key", b"second-placeholder"), (b"X-Token", b"first-placeholder"))
 
 
 def test_of_two_placeholders_that_begin_alike_the_longer_counts() -> None:
     found = injected(
         held(Injection(HOST), name="a", placeholder="secret-1"),
         held(Injection(HOST), name="b", placeholder="secret-12"),
-        fields=((b"X", b"secret-12 secret-1"),),
+        fields=((b"X-Key", b"secret-12"), (b"X-Token", b"secret-1")),
         a="one",
         b="two",
     )
-    assert found.fields == ((b"X", b"two one"),)
+    assert found.fields == ((b"X-Key", b"two"), (b"X-Token", b"one"))
 
 
 @pytest.mark.parametrize("name", [b"Host", b"Content-Length", b"Connection", b"Upgrade"])
@@ -150,9 +180,9 @@ def test_what_says_where_a_request_goes_or_ends_is_not_touched(name: bytes) -> N
 def test_a_value_is_needed_only_where_it_is_set_or_its_placeholder_is() -> None:
     bindings = Bindings([held(Injection(HOST)), held(header(), name="set")]).applying(HOST, 443, "/v1")
     assert [each.name for each in needed(bindings, ((b"X", b"nothing"),), b"/v1?a=b")] == ["set"]
-    assert [each.name for each in needed(bindings, ((b"X", SENT),), b"/v1")] == ["tracker", "set"]
+    assert [each.name for each in needed(bindings, ((b"X-Key", SENT),), b"/v1")] == ["tracker", "set"]
     assert [each.name for each in needed(bindings, (), b"/" + SENT)] == ["set"]
-    assert needed((), ((b"X", SENT),), b"/v1") == ()
+    assert needed((), ((b"X-Key", SENT),), b"/v1") == ()
 
 
 # --- the query -------------------------------------------------------------------------------------------------------

@@ -79,11 +79,11 @@ async def test_placeholders_are_swapped_in_headers_basic_and_query_but_not_in_th
     bench: Bench, version: str
 ) -> None:
     lend(bench, Injection("api.example.com"))
-    arguments = ["-u", f"user:{PLACEHOLDER}", "-H", f"X-Other: a {PLACEHOLDER} b"]
+    arguments = ["-u", f"user:{PLACEHOLDER}", "-H", f"X-Token: {PLACEHOLDER}"]
     await bench.curl(version, f"https://api.example.com/{PLACEHOLDER}?key={PLACEHOLDER}", *arguments)
     (head,) = bench.origin.heads
     assert f"/{PLACEHOLDER}?key={SECRET}".encode() in head
-    assert f"a {SECRET} b".encode() in head
+    assert head.count(SECRET.encode()) == 2  # in the query and in X-Token
     assert base64.b64encode(f"user:{SECRET}".encode()) in head
     assert head.count(PLACEHOLDER.encode()) == 1
 
@@ -253,7 +253,7 @@ async def test_games_with_the_authority_of_http2_get_nothing(bench: Bench, heade
 async def test_a_server_that_cannot_prove_its_name_gets_nothing(bench: Bench, host: str) -> None:
     lend(bench, header(host))
     _, out, _ = await bench.curl(f"https://{host}/")
-    assert "[403 " in out
+    assert "[502 " in out
     assert bench.origin.heads == []
     assert SECRET not in out
 
@@ -310,18 +310,21 @@ async def test_what_is_said_about_a_malformed_response_does_not_quote_it(bench: 
 
 
 @VERSIONS
-async def test_without_a_value_the_gateway_answers_why_and_sends_nothing(bench: Bench, version: str) -> None:
+async def test_without_a_value_the_gateway_sends_nothing_and_the_host_is_told_why(
+    bench: Bench, version: str, capfd: pytest.CaptureFixture[str]
+) -> None:
     bench.tenant.lend(held(header("api.example.com")))
     code, out, _ = await bench.curl(version, "https://api.example.com/", "-d", "a body")
     assert code == 0
     assert out.startswith(
-        "The gateway of the sandbox sent nothing to api.example.com:443: the secret 'tracker' has no value: "
-        "the variable TRACKER was not set where sbx ran last.\n [403 "
+        "The gateway of the sandbox sent nothing to api.example.com:443: the secret 'tracker' has no value "
+        "on the host.\n [403 "
     )
     assert bench.origin.heads == []
     flow = bench.tenant.flows[-1]
     assert (flow.status, flow.injected) == (403, ())
     assert "the secret 'tracker' has no value" in flow.error
+    assert "has no value: the variable TRACKER was not set where sbx ran last" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("value", [f"{SECRET}\r\nX-Evil: 1", f"{SECRET}\0", "", f"a\n{SECRET}", SECRET * 3000])
@@ -458,7 +461,7 @@ async def test_a_mistake_while_a_value_is_read_tells_no_value(bench: Bench, capf
     bench.tenant.values = Values(Sources(failing))
     bench.tenant.lend(held(header(), source=SecretSource("store", "tracker")))
     _, out, _ = await bench.curl("https://h1.example.com/")
-    assert out.endswith("reading it failed: this is a bug in sandboxfile.\n [403 1.1]")
+    assert out.endswith("has no value on the host.\n [403 1.1]")
     said = capfd.readouterr().err
     assert "reading a secret: RuntimeError" in said
     assert SECRET not in said + out

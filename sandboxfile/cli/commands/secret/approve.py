@@ -9,7 +9,8 @@ import argparse
 from collections.abc import Collection
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.approving import Wanted, parse_host, wanted
+from sandboxfile.cli.applying import confirm
+from sandboxfile.cli.approving import Wanted, parse_host, question, wanted
 from sandboxfile.cli.project import find_upward, load_project, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.secrets import source_text
@@ -40,6 +41,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         console.say(f"nothing to approve: {args.name} goes where it belongs by what comes with sandboxfile")
         return exits.OK
     chosen = _at(items, args)
+    if not args.revoke:
+        console.say(question([each for each in known if each.approval in chosen]))
+        if console.interactive:
+            confirm(console, "Approve this?")
     (revoke if args.revoke else approve)(layout, chosen)
     verb = "may not get it any more" if args.revoke else "may get it"
     for each in {one.approval: one for one in known if one.approval in chosen}.values():
