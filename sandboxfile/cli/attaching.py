@@ -65,7 +65,11 @@ def _tell_what_to_review(id: SandboxId, console: Console) -> None:
     """What the agent has left that would run on this host, said while somebody thinks of it."""
     paths = this_layout().sandbox(id)
     try:
-        findings = compare(paths, read_record(paths).spec.workspaces)
+        workspaces = read_record(paths).spec.workspaces
+    except StateError:  # it was deleted meanwhile
+        return
+    try:
+        findings = compare(paths, workspaces)
     except StateError as exc:
         console.warn(exc.message)
         return

@@ -4,6 +4,7 @@ No link is followed, nothing but regular files is read and nothing is waited for
 be, is told apart by its size and times: the time of the last change of an inode is the kernel's, no program sets it.
 """
 
+import errno
 import hashlib
 import os
 import posixpath
@@ -103,7 +104,7 @@ class Reader:
 def inside(roots: Sequence[str], full: str) -> str | None:
     """Where an absolute path leads, relative to the last of `roots`, which are names of one directory, and no links.
 
-    None when it leads elsewhere: nothing is touched there.
+    None when it leads elsewhere, where nothing is touched, or to nothing.
     """
     done: list[str] = []
     rest, links = _below(roots, full), 0
@@ -114,10 +115,13 @@ def inside(roots: Sequence[str], full: str) -> str | None:
         elif part == "..":
             done.pop()
         elif part not in ("", "."):
-            link = _link_at(posixpath.join(roots[-1], *done, part))
-            if link is None:
-                done.append(part)
-                continue
+            try:
+                link = os.readlink(posixpath.join(roots[-1], *done, part))  # noqa: PTH115 - as text, whatever is in it
+            except (OSError, ValueError) as exc:
+                if isinstance(exc, OSError) and exc.errno == errno.EINVAL:  # it is no link
+                    done.append(part)
+                    continue
+                return None
             links += 1
             to = _below(roots, link) if link.startswith("/") else link.split("/")
             if to is None or links > _LINKS:
@@ -133,13 +137,6 @@ def _below(roots: Sequence[str], full: str) -> list[str] | None:
             if f"{path}/".startswith(prefix):
                 return path[len(prefix) :].split("/")
     return None
-
-
-def _link_at(path: str) -> str | None:
-    try:
-        return os.readlink(path)  # noqa: PTH115 - as text, whatever is in it
-    except (OSError, ValueError):
-        return None
 
 
 # --- system calls ------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ _HARMLESS = re.compile(
 )
 _INCLUDE = re.compile(r"include\.path|includeif\..*\.path", re.DOTALL)
 _VALUE_PIECE = re.compile(r'\\(.)|(")|([#;])|([^\\"#;]+)', re.DOTALL)
+_WORK_TREE = re.compile(rb"\bworktree[ \t]*=([^\r\n]{,4096})", re.IGNORECASE)
+_NO_COMMAND = re.compile(r".*\.(?:url|pushurl)|core\.worktree", re.DOTALL)
 _COMMAND = 1024  # characters; in longer ones, which take long to read, no names with spaces are looked for
 _BETWEEN_WORDS = re.compile(r"\$\{?\w+\}?|[\s\"'`$(){}\[\];|&<>=!]+")
 
@@ -74,14 +76,14 @@ def named_by_settings(settings: Mapping[str, bytes]) -> Iterator[tuple[Use, str]
                 yield "hooks", value
             elif _INCLUDE.fullmatch(key):
                 yield "settings", value
-            else:
+            elif not _NO_COMMAND.fullmatch(key):
                 yield from (("program", name) for name in dict.fromkeys(_names_in(value)))
 
 
-def work_trees(settings: Mapping[str, bytes]) -> list[str]:
-    """Where `core.worktree` says that the work tree of a submodule is, relative to its git directory."""
-    lines = settings.get("core.worktree", b"").split(b"\n")
-    return [_value(line.partition(b"=")[2].decode(errors="surrogateescape")) for line in lines if line]
+def work_trees(content: bytes) -> list[str]:
+    """Where git settings may say that the work tree of a submodule is, relative to its git directory; a few at most."""
+    lines = [found[1].decode(errors="surrogateescape") for found in _WORK_TREE.finditer(content)]
+    return [_value(line) for line in lines[-3:]]
 
 
 def _value(text: str) -> str:

@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from sandboxfile.host.review_files import (
     DIRECTORY,
     FILE,
-    PART_BYTES,
     Reader,
     Reading,
     inside,
@@ -35,7 +34,8 @@ from sandboxfile.host.review_rules import DIRECTORIES, SKIPPED, Kind, kind_of, k
 ENTRIES = 400_000  # names that are looked at
 DEPTH = 60  # directories open at once
 FOUND = 10_000
-TRIED = 20_000  # names that settings may mean
+TRIED = 10_000  # names that settings may mean
+SETTINGS_BYTES = 8 << 20  # of git settings are taken apart, which takes a second
 _OMISSIONS, _INCLUDES = 100, 10
 _TOO_MUCH = "it has more than this reads; changes of its size and times are still noticed"
 _UNREADABLE = "it cannot be read"
@@ -80,6 +80,7 @@ class _Walk:
         self._root = root
         self._top = top
         self._roots = (root, os.path.realpath(root))
+        self._settings_bytes = 0
         self._tried = 0  # names that settings may mean
         self._named: set[str] = set()  # what settings may name, whether it is there or not
         self._reader = Reader()
@@ -204,7 +205,7 @@ class _Walk:
                 yield posixpath.dirname(self._line(handle, f"worktrees/{entry.name}", "gitdir", path))
         with opened(handle, "config", FILE) as file:
             if file is not None and stat.S_ISREG(os.fstat(file).st_mode):
-                for where in work_trees(git_settings(self._reader.read(file).content or b"")):
+                for where in work_trees(self._reader.read(file).content or b""):
                     yield posixpath.join(path, where)
 
     def _line(self, handle: int, directory: str, name: str, path: str) -> str:
@@ -222,6 +223,8 @@ class _Walk:
         """One file of settings in the directory `path`, and what it names, from any of `bases`."""
         content = self._file(handle, name, _join(path, name), "git setting")
         for use, named in named_by_settings(git_settings(content)):
+            if self._tried > TRIED:
+                break
             for place in self._places(named, (path,) if use == "settings" else bases):
                 above, last = posixpath.split(place)
                 with opened_below(self._top, place if use == "hooks" else above) as inner:
@@ -273,10 +276,12 @@ class _Walk:
                 return b""
             reading = self._reader.read(file)
         runs = b"x" if status.st_mode & 0o111 else b"-"
-        if reading.content is None:
+        if kind == "git setting":
+            self._settings_bytes += status.st_size
+        if reading.content is None or (kind == "git setting" and self._settings_bytes > SETTINGS_BYTES):
             self._add(path, "", kind, runs + self._said(path, reading))
             if kind == "git setting" and reading.complete:
-                self._omit(path, f"it has more than {PART_BYTES >> 20} MiB: what it names is not looked at")
+                self._omit(path, "there is too much of git settings: what it names is not looked at")
             return b""
         for part, text in parts_of(kind, name, reading.content).items():
             self._add(path, part, kind, runs + text if not part else text)

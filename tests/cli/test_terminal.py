@@ -39,20 +39,24 @@ def typed(inside):
     return bool(select.select([inside], [], [], 0)[0])
 
 
-def test_what_the_terminal_answered_last_is_no_input_of_the_shell(monkeypatch):
+@pytest.mark.parametrize("late", [False, True])
+def test_what_the_terminal_answered_last_is_no_input_of_the_shell(monkeypatch, late):
     outside, inside = pty.openpty()
     waited = []
 
+    def answer():
+        os.write(outside, b"\x1b]11;rgb:0/0/0\x07reboot\r")
+        select.select([inside], [], [])
+
     def sleep(seconds):
         waited.append((seconds, termios.tcgetattr(inside)[3] & termios.ECHO))
-        os.write(outside, b"\x1b[?1;2c\r")  # late, but in time
-        select.select([inside], [], [])
+        if late:
+            answer()
 
     monkeypatch.setattr(terminal, "sleep", sleep)
     with terminal.raw(inside):
-        os.write(outside, b"\x1b]11;rgb:0/0/0\x07reboot\r")
-        select.select([inside], [], [])
-        assert typed(inside)
+        if not late:
+            answer()
     assert waited == [(0.05, 0)]
     assert not typed(inside)
     assert not typed(outside)  # nor was it shown

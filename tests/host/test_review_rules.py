@@ -1,11 +1,6 @@
-"""Which files act, and which part of them."""
-
-import json
-import subprocess
+"""Which files act, by their names and places."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sandboxfile.host.review_rules import WHY, kind_of, kind_of_sum, kind_of_tree
 
@@ -25,6 +20,45 @@ from sandboxfile.host.review_rules import WHY, kind_of, kind_of_sum, kind_of_tre
         (".cargo/config.toml", "build"),
         ("tests/conftest.py", "tests"),
         ("/sandbox.yaml", "sandbox"),
+        ("/.gitattributes", "git setting"),
+        ("/.gitmodules", "git setting"),
+        ("web/vite.config.ts", "build"),
+        ("web/webpack.config.cjs", "build"),
+        ("web/rollup.config.mjs", "build"),
+        ("web/jest.config.js", "tests"),
+        ("web/vitest.config.mts", "tests"),
+        ("web/eslint.config.js", "editor"),
+        ("web/prettier.config.js", "editor"),
+        ("web/.eslintrc.cjs", "editor"),
+        ("web/.eslintrc.json", "editor"),
+        ("web/.prettierrc", "editor"),
+        ("web/vite.config.json", None),
+        ("web/.config.ts", None),
+        ("/build.rs", "build"),
+        ("/Cargo.toml", "build"),
+        ("/gradle.properties", "build"),
+        ("app/build.gradle", "build"),
+        ("app/build.gradle.kts", "build"),
+        ("/settings.gradle.kts", "build"),
+        ("/CMakeLists.txt", "build"),
+        ("cmake/tools.cmake", "build"),
+        ("/configure", "build"),
+        ("/Rakefile", "build"),
+        ("/setup.cfg", "build"),
+        ("/deno.json", "build"),
+        ("/.bazelrc", "build"),
+        ("/WORKSPACE", "build"),
+        ("/MODULE.bazel", "build"),
+        ("/Gemfile", "package manager"),
+        ("/composer.json", "package manager"),
+        ("addon/binding.gyp", "package manager"),
+        ("/tox.ini", "tests"),
+        ("/noxfile.py", "tests"),
+        ("/CLAUDE.md", "agent"),
+        ("docs/AGENTS.md", "agent"),
+        ("/GEMINI.md", "agent"),
+        (".github/copilot-instructions.md", "agent"),
+        (".venv/pyvenv.cfg", "environment"),
         ("src/main.py", None),
         ("src/settings.json", None),
         ("/tasks.json", None),
@@ -43,76 +77,27 @@ def test_a_file_counts_by_its_name_and_its_directory(place, kind):
         (".github", "workflows", "pipeline"),
         ("src", "workflows", None),
         (".idea", "runConfigurations", "editor"),
+        (".claude", "commands", "agent"),
+        (".claude", "agents", "agent"),
+        (".cursor", "rules", "agent"),
     ],
 )
 def test_of_some_directories_every_file_counts(above, name, kind):
     assert kind_of_tree(above, name) == kind
 
 
-def test_of_package_json_only_what_is_run_counts():
-    content = {"name": "web", "scripts": {"build": "tsc", "test": "jest"}, "lint-staged": {"*.js": ["eslint"]}}
-    parts = parts_of("package manager", "package.json", json.dumps(content).encode())
-    assert set(parts) == {"scripts.build", "scripts.test", "lint-staged.*.js"}
-    assert parts_of("package manager", "package.json", b"{}") == {}
-    for broken in (b"not JSON", b"[" * 100_000, b'["a list"]', b"\xff"):
-        assert parts_of("package manager", "package.json", broken) == {"": broken}
-
-
-def test_of_a_git_configuration_everything_counts_but_what_is_harmless():
-    settings = git_settings(
-        b"""\
-[core]
-\trepositoryformatversion = 0
-\tbare = false
-\thooksPath = tools/hooks ; of ours
-[Core] fsmonitor=tools/watch
-[remote "origin"]
-\turl = https://git.example.com/a.git
-\tfetch = +refs/heads/*:refs/remotes/origin/*
-[branch "main"]
-\tremote = origin
-[alias]
-\tst = !sh -c 'echo'
-[filter "lfs"]
-\tclean = git-lfs clean
-# fsmonitor = no
-[user]
-\temail = me@example.com
-"""
-    )
-    assert set(settings) == {"core.hookspath", "core.fsmonitor", "remote.origin.url", "alias.st", "filter.lfs.clean"}
-
-
-def test_a_setting_that_hides_behind_a_continued_line_or_is_no_setting_counts():
-    assert "user.fsmonitor" in git_settings(b"[user]\nname = a # \\\nfsmonitor = x\n")
-    assert git_settings(b"[user]\nname = a\n[core]\n= odd\n") == {"core.?": b"= odd\n"}
-    assert git_settings(b"[core]\rfsmonitor = x") == {"core.fsmonitor": b"fsmonitor = x\n"}
-    assert set(git_settings(b"[core]\nfsmonitor\n[broken\nx = y\n")) == {"core.fsmonitor", "core.?", "core.x"}
-
-
-def test_the_last_place_of_hooks_counts():
-    assert hooks_path(git_settings(b'[core]\nhooksPath = a\nhookspath = "b c"\n')) == "b c"
-    assert hooks_path(git_settings(b"[core]\nhooksPath\n")) is None
-    assert hooks_path({}) is None
-
-
-@given(
-    section=st.sampled_from(["core", "alias", "filter.a b", "diff.x", "credential", "gpg", "include"]),
-    name=st.sampled_from(["fsmonitor", "sshCommand", "pager", "clean", "path", "helper", "program"]),
-    value=st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), min_size=1, max_size=20),
+@pytest.mark.parametrize(
+    ("above", "name", "kind"),
+    [
+        ("web", "node_modules", "packages installed"),
+        ("python3.13", "site-packages", "packages installed"),
+        (".venv", "bin", "environment"),
+        ("venv", "bin", "environment"),
+        ("src", "bin", None),
+    ],
 )
-def test_whatever_git_itself_writes_is_seen(section, name, value, tmp_path_factory):
-    file = tmp_path_factory.mktemp("git") / "config"
-    subprocess.run(["git", "config", "--file", file, f"{section}.{name}", value], check=True)
-    seen = git_settings(file.read_bytes())
-    assert f"{section}.{name.lower()}" in seen
-
-
-@given(st.binary(max_size=200))
-def test_no_content_breaks_it(content):
-    git_settings(b"[core]\n" + content)
-    hooks_path(git_settings(content))
-    parts_of("package manager", "package.json", content)
+def test_some_directories_count_as_one(above, name, kind):
+    assert kind_of_sum(above, name) == kind
 
 
 def test_every_kind_says_why():

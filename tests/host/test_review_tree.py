@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from sandboxfile.host import review_files as files
 from sandboxfile.host import review_tree as module
 from sandboxfile.host.review_tree import look_through
 
@@ -53,6 +54,7 @@ def test_what_acts_is_found_wherever_it_is(tree):
         "web/.vscode/tasks.json": "editor",
         "a/b/.husky/_/pre-commit": "commit hook",
         ".github/workflows/ci.yml": "pipeline",
+        "node_modules": "packages installed",
     }
 
 
@@ -182,12 +184,159 @@ def test_too_deep_too_many_and_too_much_is_said_and_the_rest_looked_at(tree, mon
     assert "there are more than 1 such files" in seen.omitted.values()
 
 
-def test_no_more_bytes_are_read_than_may_be_and_changes_of_size_or_time_still_count(tree, monkeypatch):
-    monkeypatch.setattr(module, "_ALL_BYTES", 10)
+def test_what_is_no_longer_read_is_said_and_its_changes_count_whatever_times_it_is_given(tree, monkeypatch):
+    monkeypatch.setattr(files, "SMALL_BYTES", 10)
     root = tree({"a/Makefile": "x" * 10, "b/Makefile": "y" * 10})
-    before = digest(root, "b/Makefile")
-    (root / "b/Makefile").write_text("z" * 11)
-    assert digest(root, "b/Makefile") != before
+    seen = look_through(str(root))
+    assert set(seen.omitted) == {"b/Makefile"}
+    times = (root / "b/Makefile").stat()
+    (root / "b/Makefile").write_text("z" * 10)
+    os.utime(root / "b/Makefile", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(root, "b/Makefile") != seen.items["b/Makefile", ""].digest
+
+
+def test_the_end_of_a_long_file_counts_whatever_times_it_is_given(tree):
+    root = tree({"Makefile": "x" * (3 << 20)})
+    seen = look_through(str(root))
+    times = (root / "Makefile").stat()
+    with (root / "Makefile").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"y")
+    os.utime(root / "Makefile", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert digest(root, "Makefile") != seen.items["Makefile", ""].digest
+    assert seen.omitted == {}
+
+
+def test_what_settings_name_counts(tree):
+    root = tree(
+        {
+            ".git/HEAD": "",
+            ".git/config": """
+[include]
+path = ../more/settings
+[core]
+fsmonitor = tools/watch ; of ours
+hooksPath = "tools/hooks" # of ours
+[alias]
+x = !sh -c 'cd . && "$(git rev-parse --show-toplevel)/tools/x"'
+[filter "f"]
+process = linked/filter --all
+""",
+            "more/settings": "[include]\npath = deeper\n[user]\nname = a\n",
+            "more/deeper": "[diff]\nexternal = tools/diff\n",
+            "tools/watch": "",
+            "tools/hooks/pre-push": "",
+            "tools/x": "",
+            "tools/diff": "",
+            "tools/filter": "",
+            "tools/other": "",
+        }
+    )
+    (root / "linked").symlink_to("tools")
+    kinds = found(root)
+    assert (
+        kinds.items()
+        >= {
+            "tools/watch": "git program",
+            "tools/hooks/pre-push": "git hook",
+            "tools/x": "git program",
+            "tools/diff": "git program",
+            "tools/filter": "git program",
+            "more/deeper: diff.external": "git setting",
+        }.items()
+    )
+    assert "tools/other" not in kinds
+    before = digest(root, "tools/watch")
+    (root / "tools/watch").write_text("evil")
+    assert digest(root, "tools/watch") != before
+
+
+def test_settings_hold_in_further_work_trees_and_those_of_submodules(tree):
+    root = tree(
+        {
+            ".git/config": "[core]\nhooksPath = hooks-here\n",
+            ".git/worktrees/fix/gitdir": "WORKTREE",
+            "trees/fix/hooks-here/pre-commit": "",
+            ".git/modules/lib/HEAD": "",
+            ".git/modules/lib/config": "[core]\nworktree = ../../../lib\nfsmonitor = watch\n",
+            "lib/watch": "",
+        }
+    )
+    (root / ".git/worktrees/fix/gitdir").write_text(f"{root}/trees/fix/.git\n")
+    assert found(root)["trees/fix/hooks-here/pre-commit"] == "git hook"
+    assert found(root)["lib/watch"] == "git program"
+
+
+def test_settings_that_include_themselves_or_name_too_much_come_to_an_end(tree, monkeypatch):
+    root = tree({".git/config": "[include]\npath = config\npath = ../a\n", "a": "[include]\npath = a\npath = b\n"})
+    assert look_through(str(root)).omitted == {}
+    monkeypatch.setattr(module, "TRIED", 3)
+    (root / ".git/config").write_text("[alias]\nx = !" + "a b c d e f\n")
+    assert "settings may name more than 3 files" in look_through(str(root)).omitted.values()
+
+
+def test_settings_that_are_too_long_to_be_taken_apart_count_whole_and_are_said(tree, monkeypatch):
+    monkeypatch.setattr(module, "SETTINGS_BYTES", 10)
+    seen = look_through(str(tree({".git/config": "[alias]\nx = !tools/x\n"})))
+    assert set(seen.items) == {(".git/config", "")}
+    assert set(seen.omitted) == {".git/config"}
+
+
+def test_the_program_of_a_cargo_build_counts(tree):
+    root = tree({"crate/Cargo.toml": '[package]\nbuild = "tools/b.rs"\n', "crate/tools/b.rs": ""})
+    assert found(root) == {"crate/Cargo.toml": "build", "crate/tools/b.rs": "build"}
+
+
+@pytest.mark.parametrize(
+    ("file", "place", "kind"),
+    [
+        ("web/node_modules/pad/lib/index.js", "web/node_modules", "packages installed"),
+        (".venv/bin/ruff", ".venv/bin", "environment"),
+        ("env/bin/python", "env/bin", "environment"),
+        (".venv/lib/python3/site-packages/x.pth", ".venv/lib/python3/site-packages", "packages installed"),
+    ],
+)
+def test_installed_packages_and_programs_are_one_finding_and_any_change_in_them_counts(tree, file, place, kind):
+    root = tree({file: "one", "env/pyvenv.cfg": ""})
+    times = (root / file).stat()
+    before = look_through(str(root)).items
+    assert {path: item.kind for (path, _), item in before.items()} == {place: kind, "env/pyvenv.cfg": "environment"}
+    (root / file).write_text("two")
+    os.utime(root / file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    after = look_through(str(root)).items
+    assert {path for path, _ in after if after[path, ""] != before[path, ""]} == {place}
+
+
+def test_what_links_lead_to_in_the_workspace_counts_over_further_links(tree):
+    root = tree({"real/x": "one", "docs/deploy.md": "one"})
+    (root / "CLAUDE.md").symlink_to("first")
+    (root / "first").symlink_to("real/x")
+    (root / ".claude").mkdir()
+    (root / ".claude/commands").symlink_to("../docs")
+    before = digest(root, "CLAUDE.md"), digest(root, ".claude/commands")
+    (root / "real/x").write_text("two")
+    (root / "docs/deploy.md").write_text("two!")
+    assert digest(root, "CLAUDE.md") != before[0]
+    assert digest(root, ".claude/commands") != before[1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root lists every directory")
+def test_a_directory_that_cannot_be_listed_is_said(tree):
+    root = tree({"web/.envrc": "", ".git/hooks/pre-commit": ""})
+    for path in ("web", ".git/hooks"):
+        (root / path).chmod(0o311)
+    try:
+        assert set(look_through(str(root)).omitted) == {"web", ".git/hooks"}
+    finally:
+        for path in ("web", ".git/hooks"):
+            (root / path).chmod(0o755)
+
+
+def test_more_omissions_than_are_listed_are_said(tree, monkeypatch):
+    monkeypatch.setattr(module, "_OMISSIONS", 1)
+    monkeypatch.setattr(files, "SMALL_BYTES", 0)
+    omitted = look_through(str(tree({"a/Makefile": "x", "b/Makefile": "x"}))).omitted
+    assert omitted[""] == "there are more than 1 places that could not be looked at"
 
 
 def test_a_chain_of_repositories_in_repositories_ends(tree):

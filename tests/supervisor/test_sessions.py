@@ -363,7 +363,8 @@ async def test_a_terminal_is_left_as_it_was(world: World) -> None:
     async with world.attached(screen, LEFT):
         await screen.shows(b"ready")
         screen.type(b"\x10\x11")
-    await screen.shows(b"\x1b[?2004l\r\n")
+    await screen.shows(b"\x1b[?25h\x1b[?2004l")
+    await screen.shows(b"\x1b[0m\r\n")
 
 
 async def test_watchers_see_all_output_and_one_that_fails_is_not_asked_again(

@@ -1,4 +1,4 @@
-"""By which modes a terminal differs from a fresh one, and that leaving it undoes them, those that nobody saw included."""
+"""By which modes a terminal differs from a fresh one, and that leaving undoes them, those that nobody saw included."""
 
 import re
 import time
@@ -114,7 +114,6 @@ def test_the_other_screen_is_left_however_much_was_set_since(screen: bytes, more
         b"\x1b[?1049h\x1bP\x07\x1b[?1049l\x1b\\",
         b"\x1b[?1049h\x1b]4;1;\x1bc\x07",
         b"\x1b[?1049h\x1b]0;",
-        b"\x1b[?10",
     ],
 )
 def test_what_terminals_read_in_several_ways_counts_as_the_other_screen_and_other_colours(doubtful: bytes) -> None:
@@ -122,6 +121,11 @@ def test_what_terminals_read_in_several_ways_counts_as_the_other_screen_and_othe
         undo = modes(output).undo()
         assert b"\x1b7\x1b[?1049l" in undo  # the cursor stays where it is when there was none
         assert b"\x1b]104\x1b\\" in undo
+
+
+def test_output_that_ends_within_a_sequence_may_end_within_any() -> None:
+    for begun in (b"\x1b", b"\x1b[", b"\x1b[?", b"\x1b[?10", b"\x1b[?1049;"):
+        assert modes(b"text" + begun).doubt
 
 
 @pytest.mark.parametrize(
