@@ -202,7 +202,8 @@ class Step:
 class Plan:
     """Changes to show, steps to do in an order that respects `needs`, orphans to report, refusals that stop it.
 
-    `observation` is the fingerprint of the ObservedState it was made from. Empty (`not steps`) means up to date.
+    `observation` is the fingerprint of what its steps rest on (`planning.snapshot`), as it was when the plan was made.
+    Empty (`not steps`) means up to date.
     """
 
     project: str
@@ -215,9 +216,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What the user asked of the planner. `only`: names to limit to (empty: all). `goal`: converge, or take down."""
+    """What the user asked of the planner. `only`: names to limit to (empty: all). `goal`: converge, or take down.
+
+    `replace`: names of sandboxes to make anew although nothing of them changed; they are among `only`, or all are.
+    """
 
     goal: Literal["up", "down"] = "up"
     only: tuple[str, ...] = ()
     remove_orphans: bool = False
     allow_destroy: bool = False
+    replace: tuple[str, ...] = ()

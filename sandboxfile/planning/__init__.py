@@ -5,7 +5,10 @@ sandbox.py   the changes and steps of one sandbox
 project.py   `plan`: all sandboxes of a project, the images they need, orphans, refusals
 fit.py       whether this host can do it: memory, room, programs (tools.py)
 verbs.py     start, stop, restart, remove, another policy: planned from what is there alone
-render.py    a plan as text and as JSON
+snapshot.py  what the steps of a plan rest on, and what of that has moved
+saved.py     a plan as a sealed file
+drift.py     what moved away from what was applied
+render.py    a plan as text and as JSON; markdown.py: as a comment on a pull request
 """
 
 from sandboxfile.planning.project import plan

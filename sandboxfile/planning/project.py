@@ -28,6 +28,7 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
     found = {sandbox.id: sandbox for sandbox in sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)}
     wanted = sorted(desired.sandboxes, key=lambda spec: spec.id)
     chosen = [spec for spec in wanted if not options.only or spec.id.name in options.only]
+    again = set(options.replace)
     orphans = _orphans(desired, observed, options)
     parts: list[Part] = []
     if options.goal == "down":
@@ -39,7 +40,14 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
         contents = _contents(desired, observed)
         refusals += _missing_bases(desired, chosen)
         parts += [
-            converge(s, desired.source, found.get(s.id), options.allow_destroy, contents.get(s.image.digest, ""))
+            converge(
+                s,
+                desired.source,
+                found.get(s.id),
+                options.allow_destroy,
+                contents.get(s.image.digest, ""),
+                anew=s.id.name in again,
+            )
             for s in chosen
         ]
         if options.remove_orphans:
@@ -72,11 +80,12 @@ def assemble(
     changes = [*shared_changes, *(change for part in parts for change in part.changes)]
     known = {step.key for step in (*shared_steps, *steps)}
     linked = [Step(s.key, s.operation, s.reason, tuple(key for key in s.needs if key in known)) for s in steps]
+    planned = () if diagnostics else (*shared_steps, *linked)
     return Plan(
         project=observed.project,
-        observation=observation_fingerprint(observed),
+        observation=observation_fingerprint(observed, planned),
         changes=tuple(changes),
-        steps=() if diagnostics else (*shared_steps, *linked),
+        steps=planned,
         orphans=tuple(orphans),
         diagnostics=diagnostics,
     )
@@ -162,7 +171,7 @@ def _unknown_names(desired: DesiredState, options: PlanOptions) -> list[Diagnost
     listed = ", ".join(sorted(known)) or "none"
     return [
         error("Unknown sandbox", f"the file has no sandbox {name!r}", hint=f"it has: {listed}")
-        for name in options.only
+        for name in dict.fromkeys((*options.only, *options.replace))
         if name not in known
     ]
 

@@ -24,14 +24,14 @@ _COUNTED = ("build", "create", "update", "restart", "start", "resume", "replace"
 
 def render(plan: Plan) -> str:
     """The plan in lines: a line per object, beneath it a line per field, a loud one for a lost disk, a summary."""
-    lines = [line for change in plan.changes for line in _change(change)]
+    lines = [line for change in plan.changes for line in change_lines(change)]
     lines += [
         f"  ? sandbox {id.name}: orphan: it is not in the file (--remove-orphans deletes it)" for id in plan.orphans
     ]
     if has_errors(plan.diagnostics):
         return "\n".join([*lines, "", "Refused: nothing of this will be done."])
     if plan.changes:
-        return "\n".join([*lines, "", _summary(plan)])
+        return "\n".join([*lines, "", summary(plan)])
     return "\n".join([*lines, "No changes: everything is as it should be."])
 
 
@@ -46,7 +46,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _change(change: Change) -> Iterator[str]:
+def change_lines(change: Change) -> Iterator[str]:
+    """One object: a line for it, one beneath for each field, for what it can reach, and for a lost disk."""
     yield f"{SYMBOLS[change.action]:>3} {change.subject}: {change.action} ({change.cause})"
     yield from (f"      {_field(field)}" for field in change.fields)
     yield from (f"      {sentence}" for sentence in change.reach[:_REACH_SHOWN])
@@ -61,7 +62,8 @@ def _field(field: FieldChange) -> str:
     return f"{field.path}: {before} -> {after} ({field.effect}: {field.reason})"
 
 
-def _summary(plan: Plan) -> str:
+def summary(plan: Plan) -> str:
+    """How many objects get which action, in one sentence."""
     counts = {action: sum(change.action == action for change in plan.changes) for action in _COUNTED}
     told = ", ".join(f"{count} to {action}" for action, count in counts.items() if count)
     return f"Plan: {told}."

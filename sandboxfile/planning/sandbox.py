@@ -70,9 +70,18 @@ class Part:
 
 
 def converge(
-    spec: DesiredSandbox, source: str, found: ObservedSandbox | None, allow_destroy: bool, content: str = ""
+    spec: DesiredSandbox,
+    source: str,
+    found: ObservedSandbox | None,
+    allow_destroy: bool,
+    content: str = "",
+    *,
+    anew: bool = False,
 ) -> Part:
-    """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known."""
+    """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known.
+
+    `anew`: replace it also when nothing asks for that.
+    """
     part = Part(spec.id)
     if found is None:
         part.say("create", "it is in the file and does not exist", reach=given_to(spec) + reach_of(spec.policy))
@@ -82,7 +91,7 @@ def converge(
         part.refusals.append(_unreadable(found))
         return part
     fields = field_changes(spec, found.applied, found.machine, content, found.stale_secrets)
-    if cause := _replace_cause(found, fields):
+    if cause := _replace_cause(found, fields) or ("you asked for it" if anew else None):
         part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
             # Nothing is lost for an image that cannot be built.
@@ -178,7 +187,7 @@ def _update(
     if recorded:  # last, so that an interrupted change is still seen as one
         part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "it is as the file asks now")
     agent = spec.agent != NO_AGENT and (found.machine is None or not found.machine.agent_found)
-    _finish(part, spec, setup=unfinished, main=_main_is_due(spec, found.machine), agent=agent)
+    _finish(part, spec, setup=unfinished, main=main_is_due(spec, found.machine), agent=agent)
     if part.steps:
         moved = applied.source if applied.source != source else None
         part.say(*_live_words(found, fields, unfinished, moved, recorded, agent), fields, reach=reach)
@@ -212,7 +221,7 @@ def _goes_by_another(machine: Machine | None, spec: DesiredSandbox) -> bool:
     return machine is not None and machine.spec not in ("", fingerprint(spec))
 
 
-def _main_is_due(spec: DesiredSandbox, machine: Machine | None) -> bool:
+def main_is_due(spec: DesiredSandbox, machine: Machine | None) -> bool:
     """Whether the main process was never started, or has ended under a policy that did not start it again."""
     if machine is None or machine.health == "starting":
         return True

@@ -1,19 +1,67 @@
-"""What of an observation a plan rests on: everything but what moves by itself while nothing of ours changes."""
+"""What of an observation the steps of a plan rest on, and what of that has moved since.
 
-from dataclasses import replace
+Of each sandbox that a step concerns everything but what moves by itself while nothing of ours changes; of images and
+platform only that they are there, where the plan counts on it. A sandbox that no step concerns makes no plan stale.
+"""
 
-from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.observed import MainProcess, ObservedSandbox, ObservedState
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from sandboxfile.model.fingerprint import fingerprint, short
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import BuildImage, CreateSandbox, PreparePlatform, StartSandbox, Step
+from sandboxfile.names import SandboxId
 
 
-def observation_fingerprint(observed: ObservedState) -> str:
-    """Equal for two observations between which nothing moved that a plan depends on.
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One sandbox as it was found; None: there was none of this name."""
 
-    Left out: the cache (building is idempotent and another project may build meanwhile), a main process that ends
-    or is started again, who sits at the agent's terminal, and times.
+    id: SandboxId
+    sandbox: ObservedSandbox | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What some steps rest on, sorted. `images`: the content's digest by the recipe's of those that are taken from the
+    cache. `platform`: the kernel and the guest tools are taken from there, and were there.
     """
-    sandboxes = sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)
-    return fingerprint((observed.project, [_steady(sandbox) for sandbox in sandboxes]))
+
+    sandboxes: tuple[Seen, ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
+    platform: bool = False
+
+
+def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
+    """What these steps rest on. Empty where there are none.
+
+    Left out of a sandbox: a main process that ends or is started again, who sits at the agent's terminal, and times.
+    """
+    operations = [step.operation for step in steps]
+    ids = {id for id in map(concerned, operations) if id is not None}
+    there = {sandbox.id: _steady(sandbox) for sandbox in observed.sandboxes}
+    built = {operation.template.recipe.digest for operation in operations if isinstance(operation, BuildImage)}
+    needed = {operation.spec.image.digest for operation in operations if isinstance(operation, CreateSandbox)}
+    starts = any(isinstance(operation, StartSandbox) for operation in operations)
+    prepares = any(isinstance(operation, PreparePlatform) for operation in operations)
+    return Snapshot(
+        tuple(Seen(id, there.get(id)) for id in sorted(ids)),
+        tuple((digest, observed.images.get(digest, "")) for digest in sorted(needed - built)),
+        starts and not prepares and observed.platform_ready,
+    )
+
+
+def observation_fingerprint(observed: ObservedState, steps: Iterable[Step]) -> str:
+    """Equal for two observations between which nothing moved that these steps rest on."""
+    return fingerprint(snapshot(observed, steps))
+
+
+def concerned(operation: Any) -> SandboxId | None:
+    """The sandbox that an operation is about; None for what sandboxes share."""
+    spec = getattr(operation, "spec", None)
+    found = spec.id if spec is not None else getattr(operation, "id", None)
+    return found if isinstance(found, SandboxId) else None
 
 
 def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
@@ -25,3 +73,74 @@ def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
         sandbox.machine, workspaces=workspaces, main=main, started_at="", accelerator="", secrets=(), session="none"
     )
     return replace(sandbox, machine=machine)
+
+
+# --- what moved --------------------------------------------------------------------------------------------------
+
+
+def moved(before: Snapshot, now: Snapshot) -> tuple[str, ...]:
+    """What differs, a sentence each: which sandbox, and which of its fields; no values, which may be private."""
+    found = {seen.id: seen.sandbox for seen in now.sandboxes}
+    sentences = [
+        f"sandbox {seen.id.name}: {what}"
+        for seen in before.sandboxes
+        for what in _moved_of(seen.sandbox, found.get(seen.id))
+    ]
+    contents = dict(now.images)
+    for digest, content in before.images:
+        if contents.get(digest, "") != content:
+            what = "has another content" if contents.get(digest) else "is no longer in the cache"
+            sentences.append(f"image {short(digest)}: it {what}")
+    if before.platform and not now.platform:
+        sentences.append("platform: the kernel and the guest tools are no longer in the cache")
+    return tuple(sentences)
+
+
+def _moved_of(before: ObservedSandbox | None, now: ObservedSandbox | None) -> Iterator[str]:
+    if before is None or now is None:
+        if before is not now:
+            yield "it did not exist, and is there now" if before is None else "it no longer exists"
+        return
+    told = list(_moved_within(before, now))
+    yield from told or (["it is not as it was"] if before != now else [])
+
+
+def _moved_within(before: ObservedSandbox, now: ObservedSandbox) -> Iterator[str]:
+    if before.status != now.status:
+        yield f"it was {before.status}, and is {now.status}"
+    if before.disk_present != now.disk_present:
+        yield "its disk is there again" if now.disk_present else "its disk has been deleted"
+    yield from _moved_record(before.applied, now.applied)
+    yield from _moved_machine(before.machine, now.machine)
+    if before.outdated != now.outdated:
+        yield "another version of sbx started its machine" if now.outdated else "its machine is of this sbx now"
+    if before.stale_secrets != now.stale_secrets:
+        yield "the environment has other values of its secrets"
+
+
+def _moved_record(before: Applied | None, now: Applied | None) -> Iterator[str]:
+    if before is None or now is None:
+        if before is not now:
+            yield "its record can be read again" if before is None else "its record cannot be used"
+        return
+    if before.created_at != now.created_at:
+        yield "it was deleted and made anew"
+    for name in _different(before.spec, now.spec):
+        yield f"`{name}` of what was applied has changed"
+    if before.source != now.source:
+        yield "another file was applied to it"
+    if before.setup_done != now.setup_done:
+        yield "its setup has gone on"
+    if before.content != now.content:
+        yield "its disk is made from another content"
+
+
+def _moved_machine(before: Machine | None, now: Machine | None) -> Iterator[str]:
+    if before is not None and now is not None:
+        for name in _different(before, now):
+            if name != "health":  # the status has said it
+                yield f"`{name}` of its machine has changed"
+
+
+def _different(before: Any, now: Any) -> list[str]:
+    return [each.name for each in fields(before) if getattr(before, each.name) != getattr(now, each.name)]

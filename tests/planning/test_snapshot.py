@@ -1,4 +1,4 @@
-"""Which differences make a plan stale, and which happen all the time."""
+"""Which differences make a plan stale, which happen all the time, and what is said of them."""
 
 from dataclasses import replace
 
@@ -6,18 +6,43 @@ import pytest
 
 from sandboxfile.model.desired import DesiredSandbox, Image, Workspace
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import BuildImage, CreateSandbox, PreparePlatform, StartSandbox, Step, StopSandbox
+from sandboxfile.model.policy import Layer, Policy
+from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
+from sandboxfile.planning.snapshot import Snapshot, moved, snapshot
 
-ID = SandboxId("shop", "web")
-SPEC = DesiredSandbox(ID, "shell", Image("d" * 64))
+ID, NEW = SandboxId("shop", "web"), SandboxId("shop", "new")
+SPEC = DesiredSandbox(ID, "shell", Image("d" * 64), env=(("TOKEN", "hunter2"),))
 MACHINE = Machine("running", 2, 1 << 30, 1 << 32, (), MainProcess("running"), "tcg", "b", "2026-01-01T00:00:00Z")
-SANDBOX = ObservedSandbox(ID, "running", Applied(SPEC, "/p/f", "t", 0), MACHINE)
-STATE = ObservedState("shop", (SANDBOX,))
+APPLIED = Applied(SPEC, "/p/f", "t", 0)
+SANDBOX = ObservedSandbox(ID, "running", APPLIED, MACHINE)
+OTHER = replace(SANDBOX, id=SandboxId("shop", "other"))
+STATE = ObservedState("shop", (SANDBOX, OTHER))
+STOP = (Step("stop web", StopSandbox(ID), "because"),)
+CREATE = (
+    Step("create new", CreateSandbox(replace(SPEC, id=NEW), "/p/f"), "because"),
+    Step("start new", StartSandbox(NEW), "because"),
+)
+SHELL = DesiredTemplate("shell", Recipe(Origin("debian"), digest="d" * 64))
+BUILD = (Step("build", BuildImage(SHELL), "because"), Step("prepare", PreparePlatform(), "because"))
+
+
+def web(**fields):
+    return replace(STATE, sandboxes=(replace(SANDBOX, **fields), OTHER))
 
 
 def machine(**fields):
-    return replace(STATE, sandboxes=(replace(SANDBOX, machine=replace(MACHINE, **fields)),))
+    return web(machine=replace(MACHINE, **fields))
+
+
+def record(**fields):
+    return web(applied=replace(APPLIED, **fields))
+
+
+def spec(**fields):
+    return record(spec=replace(SPEC, **fields))
 
 
 @pytest.mark.parametrize(
@@ -27,31 +52,79 @@ def machine(**fields):
         machine(accelerator="kvm"),
         machine(main=MainProcess("waiting", 1, 3)),
         machine(main=MainProcess("exited", 0)),
+        machine(session="attached"),
         replace(STATE, images={"x": "sha256:y"}),
         replace(STATE, platform_ready=True),
+        replace(STATE, sandboxes=(SANDBOX,)),
+        replace(STATE, sandboxes=(OTHER, SANDBOX)),
+        replace(STATE, sandboxes=(SANDBOX, replace(OTHER, status="stopped", machine=None))),
+        replace(STATE, sandboxes=(SANDBOX, OTHER, replace(OTHER, id=NEW))),
     ],
 )
-def test_what_moves_by_itself_makes_no_plan_stale(later):
-    assert observation_fingerprint(later) == observation_fingerprint(STATE)
+def test_what_moves_by_itself_and_what_no_step_concerns_make_no_plan_stale(later):
+    assert observation_fingerprint(later, STOP) == observation_fingerprint(STATE, STOP)
+    assert moved(snapshot(STATE, STOP), snapshot(later, STOP)) == ()
 
 
 @pytest.mark.parametrize(
-    "later",
+    ("later", "told"),
     [
-        replace(STATE, sandboxes=()),
-        replace(STATE, sandboxes=(SANDBOX, replace(SANDBOX, id=SandboxId("shop", "x")))),
-        replace(STATE, sandboxes=(replace(SANDBOX, status="stopped", machine=None),)),
-        replace(STATE, sandboxes=(replace(SANDBOX, disk_present=False),)),
-        replace(STATE, sandboxes=(replace(SANDBOX, applied=None, problem="torn"),)),
-        replace(STATE, sandboxes=(replace(SANDBOX, applied=replace(SANDBOX.applied, setup_done=1)),)),
-        replace(STATE, sandboxes=(replace(SANDBOX, applied=replace(SANDBOX.applied, created_at="u")),)),
-        machine(health="paused"),
-        machine(workspaces=(Workspace("/a", "/a"),)),
-        machine(memory=1),
-        machine(disk=1),
-        machine(main=MainProcess("none")),
-        machine(policy="another"),
+        (replace(STATE, sandboxes=(OTHER,)), "it no longer exists"),
+        (web(status="stopped", machine=None), "it was running, and is stopped"),
+        (web(status="paused", machine=replace(MACHINE, health="paused")), "it was running, and is paused"),
+        (web(disk_present=False), "its disk has been deleted"),
+        (web(applied=None, problem="torn"), "its record cannot be used"),
+        (web(outdated=True), "another version of sbx started its machine"),
+        (web(stale_secrets=("a",)), "the environment has other values of its secrets"),
+        (record(setup_done=1), "its setup has gone on"),
+        (record(created_at="u"), "it was deleted and made anew"),
+        (record(source="/q/f"), "another file was applied to it"),
+        (record(content="sha256:c"), "its disk is made from another content"),
+        (spec(policy=Policy((Layer("open", "allow"),))), "`policy` of what was applied has changed"),
+        (spec(env=(("TOKEN", "hunter3"),)), "`env` of what was applied has changed"),
+        (machine(workspaces=(Workspace("/a", "/a"),)), "`workspaces` of its machine has changed"),
+        (machine(memory=1), "`memory` of its machine has changed"),
+        (machine(disk=1), "`disk` of its machine has changed"),
+        (machine(main=MainProcess("none")), "`main` of its machine has changed"),
+        (machine(policy="another"), "`policy` of its machine has changed"),
     ],
 )
-def test_what_a_plan_rests_on_makes_it_stale(later):
-    assert observation_fingerprint(later) != observation_fingerprint(STATE)
+def test_what_a_step_rests_on_makes_it_stale_and_is_named(later, told):
+    assert observation_fingerprint(later, STOP) != observation_fingerprint(STATE, STOP)
+    assert moved(snapshot(STATE, STOP), snapshot(later, STOP)) == (f"sandbox web: {told}",)
+
+
+def test_a_difference_without_words_of_its_own_is_told_all_the_same():
+    torn, worse = (web(applied=None, problem=problem) for problem in ("torn", "newer"))
+    assert moved(snapshot(torn, STOP), snapshot(worse, STOP)) == ("sandbox web: it is not as it was",)
+
+
+def test_no_value_is_told():
+    assert "hunter" not in "".join(moved(snapshot(STATE, STOP), snapshot(spec(env=(("TOKEN", "hunter3"),)), STOP)))
+
+
+def test_a_sandbox_to_be_created_must_not_be_there():
+    later = replace(STATE, sandboxes=(SANDBOX, OTHER, replace(SANDBOX, id=NEW)))
+    assert moved(snapshot(STATE, CREATE), snapshot(later, CREATE)) == (
+        "sandbox new: it did not exist, and is there now",
+    )
+
+
+def test_images_and_platform_that_a_plan_takes_from_the_cache_must_still_be_there():
+    there = replace(STATE, images={"d" * 64: "sha256:a"}, platform_ready=True)
+    assert moved(snapshot(there, CREATE), snapshot(STATE, CREATE)) == (
+        "image dddddddddddd: it is no longer in the cache",
+        "platform: the kernel and the guest tools are no longer in the cache",
+    )
+    other = replace(there, images={"d" * 64: "sha256:b", "e" * 64: "sha256:c"})
+    assert moved(snapshot(there, CREATE), snapshot(other, CREATE)) == ("image dddddddddddd: it has another content",)
+
+
+def test_what_a_plan_builds_itself_may_be_built_by_somebody_else_meanwhile():
+    built = replace(STATE, images={"d" * 64: "sha256:a"}, platform_ready=True)
+    steps = (*BUILD, *CREATE)
+    assert observation_fingerprint(built, steps) == observation_fingerprint(STATE, steps)
+
+
+def test_no_steps_rest_on_nothing():
+    assert snapshot(STATE, ()) == Snapshot()

@@ -14,7 +14,10 @@ from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint, plan, plan_policy, plan_verb
+from sandboxfile.planning.drift import find_drift
+from sandboxfile.planning.drift import render as render_drift
 from sandboxfile.planning.render import render, to_json
+from sandboxfile.planning.snapshot import moved, snapshot
 
 NAMES = ("a", "b", "c")
 GIB = 1 << 30
@@ -120,6 +123,7 @@ options = st.builds(
     few([(), (), ("a",), ("b", "z")]),
     st.booleans(),
     st.booleans(),
+    few([(), (), ("a",), ("a", "b")]),
 )
 verbs = st.tuples(few(["start", "stop", "restart", "remove"]), st.sets(few(NAMES)), st.booleans())
 
@@ -163,7 +167,7 @@ def test_every_file_in_every_world_has_a_plan(desired, observed, chosen):
     made = plan(desired, observed, chosen)
     check(made, observed)
     assert plan(desired, observed, chosen) == made
-    assert made.observation == observation_fingerprint(observed)
+    assert made.observation == observation_fingerprint(observed, made.steps)
     allowed = {sandbox.id for sandbox in observed.sandboxes if not (sandbox.applied and sandbox.applied.spec.protect)}
     for step in made.steps:
         if isinstance(step.operation, SetPolicy):
@@ -172,6 +176,30 @@ def test_every_file_in_every_world_has_a_plan(desired, observed, chosen):
             assert chosen.allow_destroy or step.operation.id in allowed
         if isinstance(step.operation, CreateSandbox | UpdateRecord):
             assert step.operation.spec in desired.sandboxes
+
+
+@settings(max_examples=150, deadline=None)
+@given(files, worlds, worlds, options)
+def test_what_makes_a_plan_stale_is_always_told(desired, observed, later, chosen):
+    steps = plan(desired, observed, chosen).steps
+    for now in (later, replace(later, sandboxes=observed.sandboxes)):
+        same = observation_fingerprint(now, steps) == observation_fingerprint(observed, steps)
+        assert same == (not moved(snapshot(observed, steps), snapshot(now, steps)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds)
+def test_there_is_drift_only_where_the_planner_would_do_something(observed):
+    drifts, problems = find_drift(observed.sandboxes)
+    assert len(problems) == sum(found.applied is None for found in observed.sandboxes)
+    for drift in drifts:
+        found = next(found for found in observed.sandboxes if found.id == drift.id)
+        wanted = DesiredState("shop", found.applied.source, (found.applied.spec,), ())
+        made = plan(wanted, replace(observed, sandboxes=(found,)), PlanOptions())
+        assert made.changes or made.diagnostics
+        assert drift.moved
+        assert drift.mending
+    assert render_drift(drifts)
 
 
 def shuffled(draw, items):

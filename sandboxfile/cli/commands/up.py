@@ -20,13 +20,14 @@ from sandboxfile.cli.applying import (
     fit_of,
     plan_and_apply,
 )
+from sandboxfile.cli.planning_options import add_plan_options, plan_options
 from sandboxfile.cli.project import load_project, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.sandboxes import main_process
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model.observed import ObservedSandbox
-from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
 
 WAIT_TIMEOUT = 120.0  # seconds
@@ -34,11 +35,10 @@ _POLL = 0.25
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", help="only these sandboxes of the file")
+    add_plan_options(parser)
     add_apply_options(parser)
     add_fit_option(parser)
     add_frozen_option(parser)
-    parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
     parser.add_argument("--wait", action="store_true", help="wait until the main processes run, or have ended well")
     parser.add_argument(
         "--wait-timeout",
@@ -51,14 +51,14 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     desired = load_project(args, console)
-    options = PlanOptions(only=tuple(args.names), remove_orphans=args.remove_orphans, allow_destroy=args.allow_destroy)
+    options = plan_options(args)
 
     async def make_plans() -> list[Plan]:
         return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]
 
     code = plan_and_apply(make_plans, args, console)
     if code == exits.OK:
-        names = tuple(args.names) or tuple(sandbox.id.name for sandbox in desired.sandboxes)
+        names = options.only or tuple(sandbox.id.name for sandbox in desired.sandboxes)
         code = run_async(partial(look_at, desired.project, names, args, console))
     return code
 

@@ -1,0 +1,81 @@
+"""Do a plan that `sbx plan -o FILE` saved, exactly as it is: the sandbox file is not read.
+
+Refused, with what moved and exit code 1, when a sandbox that the plan concerns is not as it was. A plan that somebody
+has changed, or that another user, host or version of sbx made, is refused too.
+"""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from sandboxfile import __version__, pipeline
+from sandboxfile.cli import exits
+from sandboxfile.cli.applying import (
+    add_apply_options,
+    add_fit_option,
+    apply,
+    confirm,
+    fit_of,
+    settle_secrets,
+    show_plan,
+)
+from sandboxfile.cli.project import this_layout
+from sandboxfile.cli.running import run_async
+from sandboxfile.cli.views.console import Console
+from sandboxfile.diagnostics import has_errors
+from sandboxfile.errors import StaleError, StateError
+from sandboxfile.host.plan_files import find_plan_key, read_plan
+from sandboxfile.model.observed import ObservedState
+from sandboxfile.observe import observe
+from sandboxfile.planning.saved import SavedPlan, decode
+from sandboxfile.planning.snapshot import moved, snapshot
+
+_TOLD = 20  # sentences about what moved
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="FILE", help="what `sbx plan -o FILE` saved")
+    add_apply_options(parser, asks=False)
+    add_fit_option(parser)
+    parser.add_argument("-y", "--yes", action="store_true", default=False, help="do not ask")
+    parser.set_defaults(shows_plan=True, yes=False)
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    return run_async(partial(_apply_saved, read_saved(Path(args.plan)), args, console))
+
+
+def read_saved(path: Path) -> SavedPlan:
+    """The plan in a file. Raises NotFoundError, HostError, and StateError when it is not to be trusted."""
+    try:
+        return decode(read_plan(path), find_plan_key(this_layout()), __version__)
+    except StateError as exc:
+        raise StateError(f"{path} is not applied: {exc.message}", hint=exc.hint) from exc
+
+
+async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Console) -> int:
+    observed = await _unmoved(saved)
+    [plan] = pipeline.fitted([(saved.plan, observed)], this_layout(), fit_of(args))
+    show_plan(plan, args, console)
+    if has_errors(plan.diagnostics):
+        return exits.FAILED
+    if not plan.steps:
+        return exits.OK
+    settle_secrets([plan], args, console)
+    if not args.yes:
+        confirm(console)
+    try:
+        return await apply(plan, args, console)
+    except StaleError:  # while somebody was asked, or another sbx was waited for
+        await _unmoved(saved)
+        raise
+
+
+async def _unmoved(saved: SavedPlan) -> ObservedState:
+    """What is there, when all that the plan rests on is as it was. Raises StaleError with what is not."""
+    observed = await observe(this_layout(), saved.plan.project)
+    if found := moved(saved.rests_on, snapshot(observed, saved.plan.steps)):
+        more = (f"and {len(found) - _TOLD} more",) if len(found) > _TOLD else ()
+        told = "\n".join(f"  {sentence}" for sentence in (*found[:_TOLD], *more))
+        raise StaleError(f"the plan is stale, and nothing was changed. Since it was made:\n{told}", hint="plan again")
+    return observed

@@ -1,0 +1,135 @@
+"""A plan as a comment on a pull request: what is lost first, a table, and each object's details, folded.
+
+Whoever can propose a file can put any text into its plan. Nothing of it becomes markup, a link, or a mention: it stands
+inside `<code>`, punctuation as character references, which no Markdown reader takes for structure, or in a code block
+that it cannot end. Long plans are cut, and say so: a comment that is too long would not be posted at all.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from sandboxfile.diagnostics import Diagnostic, has_errors
+from sandboxfile.model.plan import Change, Plan
+from sandboxfile.planning.render import change_lines, summary
+
+LIMIT = 60_000  # characters; GitHub takes 65,536
+_LOST_NAMED = 50
+_CELL = 200  # characters of a cell of the table
+_PLAIN = re.compile(r"[^A-Za-z0-9 ]")
+
+
+def to_markdown(plan: Plan, diagnostics: Iterable[Diagnostic] = ()) -> str:
+    """The comment. `diagnostics` are told besides those of the plan."""
+    found = (*plan.diagnostics, *diagnostics)
+    parts = _Parts()
+    parts.add(f"### sbx plan: {code(plan.project)}\n")
+    for block in (*_lost(plan), *_problems(found), *_orphans(plan), _verdict(plan)):
+        parts.add(block)
+    if plan.changes:
+        parts.add("| | Object | Action | Why |\n|---|---|---|---|")
+        parts.add_each((_row(change) for change in plan.changes), "more rows")
+        parts.add("")
+        parts.add_each((_details(change) for change in plan.changes if _has_details(change)), "more objects")
+    return "\n".join(parts.blocks) + "\n"
+
+
+def code(text: str) -> str:
+    """Any text on one line as `<code>`: harmless anywhere in Markdown, a cell of a table included."""
+    return f"<code>{_PLAIN.sub(lambda found: f'&#{ord(found[0])};', _one_line(text))}</code>"
+
+
+def fenced(lines: Iterable[str]) -> str:
+    """Any lines as a code block, coloured as a diff; its fence is longer than every one inside."""
+    told = [_one_line(line) for line in lines]
+    longest = max((len(run) for line in told for run in re.findall("`+", line)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return "\n".join([f"{fence}diff", *told, fence])
+
+
+class _Parts:
+    """Blocks, as long as there is room; room for what says that some were left out is kept."""
+
+    def __init__(self) -> None:
+        self.blocks: list[str] = []
+        self._room = LIMIT
+
+    def add(self, block: str) -> None:
+        self.blocks.append(block)
+        self._room -= len(block) + 1
+
+    def add_each(self, blocks: Iterable[str], what: str) -> None:
+        items = list(blocks)
+        for index, block in enumerate(items):
+            if len(block) + 1 > self._room:
+                self.blocks.append(f"\n*{len(items) - index} {what}: `sbx plan` shows all of them.*")
+                return
+            self.add(block)
+
+
+def _lost(plan: Plan) -> Iterator[str]:
+    lost = [change for change in plan.changes if change.loses_disk]
+    if lost:
+        yield "> [!CAUTION]"
+        yield f"> **THE DISK IS LOST of {len(lost)} sandbox{'' if len(lost) == 1 else 'es'}:** everything outside"
+        yield f"> the workspaces. {', '.join(_cell(_name(change)) for change in lost[:_LOST_NAMED])}"
+        if len(lost) > _LOST_NAMED:
+            yield f"> and {len(lost) - _LOST_NAMED} more"
+        yield ""
+
+
+def _problems(diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
+    found = tuple(diagnostics)
+    if found:
+        if has_errors(found):
+            yield "> [!WARNING]\n> **Refused: nothing of this will be done.**\n"
+        lines = [f"{item.severity.value}: {item.summary}: {_cut(item.detail)}" for item in found[:_LOST_NAMED]]
+        more = [f"and {len(found) - _LOST_NAMED} more"] if len(found) > _LOST_NAMED else []
+        yield f"{fenced([*lines, *more])}\n"
+
+
+def _orphans(plan: Plan) -> Iterator[str]:
+    if plan.orphans:
+        named = ", ".join(_cell(id.name) for id in plan.orphans[:_LOST_NAMED])
+        more = f" and {len(plan.orphans) - _LOST_NAMED} more" if len(plan.orphans) > _LOST_NAMED else ""
+        yield f"Not in the file, and left alone (`--remove-orphans` deletes them): {named}{more}\n"
+
+
+def _verdict(plan: Plan) -> str:
+    return f"**{summary(plan)}**\n" if plan.changes else "**No changes: everything is as it should be.**\n"
+
+
+def _row(change: Change) -> str:
+    mark = ":bangbang:" if change.loses_disk else ""
+    return f"| {mark} | {_cell(change.subject)} | {change.action} | {_cell(change.cause)} |"
+
+
+def _has_details(change: Change) -> bool:
+    return bool(change.fields or change.reach)
+
+
+def _details(change: Change) -> str:
+    first, *rest = change_lines(change)
+    lines = [first.strip(), *map(_as_diff, rest)]
+    return f"<details><summary>{_cell(change.subject)}: {change.action}</summary>\n\n{fenced(lines)}\n\n</details>\n"
+
+
+def _as_diff(line: str) -> str:
+    """Beneath an object. What is lost gets the colour of what goes away; nothing else gets one."""
+    bare = line.strip()
+    return f"- {bare}" if bare.startswith("!!") else f"  {bare}"
+
+
+def _name(change: Change) -> str:
+    return change.subject.removeprefix("sandbox ")
+
+
+def _cell(text: str) -> str:
+    return code(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
