@@ -6,7 +6,7 @@ Decides nothing.
 import datetime
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -53,11 +53,12 @@ def gather(
     home: Path | None = None,
     today: str = "",
     project: str = "",
+    beside: Sequence[Path] = (),
 ) -> ResolveInputs:
     """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here.
 
     `policies` are those of `host.policy_files`; `today` is now, in UTC, unless given; `project` is that of sandboxes
-    which commands made.
+    which commands made; `beside` are other files that were loaded, or would have been.
     """
     here = str(Path.cwd())
     home_path = absolute(str(home or Path.home()), here, here)
@@ -66,7 +67,8 @@ def gather(
     private = tuple(absolute(str(root), here, home_path) for root in (layout.state, layout.cache, layout.runtime))
     lock = absolute(LOCK_FILE, base, home_path)
     wanted = env_files_needed(file, base, home_path)
-    paths = paths_needed(file, base, home_path) | {file_path, lock, home_path, *private}
+    others = tuple(absolute(str(each), here, home_path) for each in beside)
+    paths = paths_needed(file, base, home_path) | {file_path, lock, home_path, *private, *others}
     facts = {path: look(path, read=path in wanted) for path in sorted(paths)}
     return ResolveInputs(
         file_path,
@@ -82,6 +84,7 @@ def gather(
         project,
         stored_names(layout),
         git_identity(Path(home_path), environ) if git_needed(file) else None,
+        others,
     )
 
 

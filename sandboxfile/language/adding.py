@@ -11,6 +11,7 @@ from sandboxfile.diagnostics import Diagnostics, Span
 from sandboxfile.language.document import parse
 from sandboxfile.language.edit import plain
 from sandboxfile.language.editor import STEP, Editor, Part, Raw, Refused, block, flow, parts, refuse
+from sandboxfile.language.merge import TAGS
 from sandboxfile.language.tree import Node
 
 __all__ = ["Entries", "add_entries", "plain"]
@@ -24,7 +25,7 @@ def add_entries(text: str, filename: str, entries: Entries) -> tuple[str | None,
 
     A section that is missing is added at the end.
     """
-    document, problems = parse(text, filename)
+    document, problems = parse(text, filename, tags=TAGS)
     if document is None or not document.whole:
         return None, problems
     try:
@@ -36,7 +37,7 @@ def add_entries(text: str, filename: str, entries: Entries) -> tuple[str | None,
 
 
 def _with(text: str, filename: str, section: str, name: str, value: Any) -> str:
-    document, _ = parse(text, filename)
+    document, _ = parse(text, filename, tags=TAGS)
     assert document is not None, "it was parsed, and each edit is checked"
     meant = deepcopy(plain(document.root))
     there = meant.get(section) or {}
@@ -44,7 +45,7 @@ def _with(text: str, filename: str, section: str, name: str, value: Any) -> str:
         _cannot(document.root.span, section, name)
     meant[section] = {**there, name: value}
     edited = _Adder(text, document.root).with_entry(section, name, _literal(value))
-    after, _ = parse(edited, filename)
+    after, _ = parse(edited, filename, tags=TAGS)
     if after is None or not after.whole or plain(after.root) != meant:
         _cannot(document.root.span, section, name)
     return edited

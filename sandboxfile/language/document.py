@@ -8,7 +8,7 @@ With errors other than of syntax the Document is still given, so that later stag
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
@@ -44,13 +44,20 @@ class Document:
     root: Node
     whole: bool
 
+    @property
+    def places(self) -> "Places":
+        """Spans to offsets of the text, and back."""
+        return Places(self.text, self.filename)
 
-def parse(text: str, filename: str, begin: str = BEGIN) -> tuple[Document | None, Diagnostics]:
+
+def parse(
+    text: str, filename: str, begin: str = BEGIN, tags: Collection[str] = ()
+) -> tuple[Document | None, Diagnostics]:
     """The tree of a file and everything that is wrong with it as YAML. Never raises, whatever the text.
 
-    `begin` is the hint for a file with nothing in it.
+    `begin` is the hint for a file with nothing in it. Of all tags the `tags` are kept, for who knows what they mean.
     """
-    builder = _Builder(_Places(text, filename))
+    builder = _Builder(Places(text, filename), tags)
     try:
         _check_text(text, builder.places)
         for event in _events(text, builder.places):
@@ -69,7 +76,7 @@ def decode(data: bytes, filename: str) -> tuple[str | None, Diagnostics]:
         return data.decode(), ()
     except UnicodeDecodeError as exc:
         before = data[: exc.start].decode()
-        places = _Places(before, filename)
+        places = Places(before, filename)
         detail = f"Byte 0x{data[exc.start]:02x} is not UTF-8."
         span = places.span(len(before), len(before) + 1)
         return None, (error("Not UTF-8", detail, span, "save the file with the encoding UTF-8"),)
@@ -78,7 +85,7 @@ def decode(data: bytes, filename: str) -> tuple[str | None, Diagnostics]:
 # --- places ------------------------------------------------------------------------------------------------------
 
 
-class _Places:
+class Places:
     """Line and column of an offset. Not ruamel's own: it takes U+0085 and U+2028 for line ends, editors do not."""
 
     def __init__(self, text: str, filename: str) -> None:
@@ -88,6 +95,10 @@ class _Places:
     def span(self, start: int, end: int) -> Span:
         line, last = bisect_right(self._starts, start), bisect_right(self._starts, end)
         return Span(self.filename, line, start - self._starts[line - 1] + 1, last, end - self._starts[last - 1] + 1)
+
+    def offsets(self, span: Span) -> tuple[int, int]:
+        """Where a span begins and ends in the text."""
+        return self._starts[span.line - 1] + span.column - 1, self._starts[span.end_line - 1] + span.end_column - 1
 
     def of(self, thing: Any) -> Span:
         """The span of a parser event."""
@@ -112,7 +123,7 @@ def _give_up(summary: str, detail: str, span: Span | None, hint: str | None = No
 # --- syntax ------------------------------------------------------------------------------------------------------
 
 
-def _check_text(text: str, places: _Places) -> None:
+def _check_text(text: str, places: Places) -> None:
     if len(text) > FILE_LIMIT:
         _give_up("File too long", f"The file is longer than {FILE_LIMIT >> 10} KiB.", None)
     if text.startswith("\ufeff"):
@@ -120,7 +131,7 @@ def _check_text(text: str, places: _Places) -> None:
         _give_up("Byte order mark", "The file begins with a byte order mark.", places.span(0, 1), hint)
 
 
-def _events(text: str, places: _Places) -> Iterator[Any]:
+def _events(text: str, places: Places) -> Iterator[Any]:
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except ReaderError as exc:
@@ -134,7 +145,7 @@ def _events(text: str, places: _Places) -> Iterator[Any]:
         _give_up("Invalid YAML", f"The file cannot be read as YAML: {reason}.", None)
 
 
-def _syntax(exc: MarkedYAMLError, text: str, places: _Places) -> tuple[str, str, Span | None, str | None]:
+def _syntax(exc: MarkedYAMLError, text: str, places: Places) -> tuple[str, str, Span | None, str | None]:
     mark = exc.problem_mark or exc.context_mark
     span = places.at(mark) if mark is not None else None
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
@@ -164,6 +175,7 @@ class _Frame:
     start: Span
     anchor: str | None
     table: bool
+    tag: str = ""
     items: list[Node] = field(default_factory=list)
     entries: dict[str, Entry] = field(default_factory=dict)
     merged: list[Table] = field(default_factory=list)
@@ -176,8 +188,9 @@ class _Frame:
 class _Builder:
     """Events in, one tree out. A stack instead of recursion: the depth is the file's choice."""
 
-    def __init__(self, places: _Places) -> None:
+    def __init__(self, places: Places, tags: Collection[str]) -> None:
         self.places = places
+        self._tags = tags
         self.root: Node | None = None
         self.problems: list[Diagnostic] = []
         self._open: list[_Frame] = []
@@ -210,9 +223,9 @@ class _Builder:
     def _scalar(self, event: Any) -> None:
         self._refuse_tag(event)
         span = self.places.of(event)
-        plain = event.style is None and event.tag is None
+        plain = event.style is None and event.tag in (None, *self._tags)
         value = plain_value(event.value) if plain else self._quoted(event)
-        node = Scalar(value, span)
+        node = Scalar(value, span, self._kept(event.tag))
         self._remember(event.anchor, node)
         self._add(node, plain)
 
@@ -233,7 +246,8 @@ class _Builder:
         if len(self._open) >= DEPTH_LIMIT:
             _too_deep(self.places.of(event))
         self._remember(event.anchor, None)
-        self._open.append(_Frame(self.places.of(event), event.anchor, isinstance(event, MappingStartEvent)))
+        table = isinstance(event, MappingStartEvent)
+        self._open.append(_Frame(self.places.of(event), event.anchor, table, self._kept(event.tag)))
 
     def _end(self, end: Span) -> None:
         frame = self._open.pop()
@@ -251,11 +265,11 @@ class _Builder:
         start = frame.start
         span = Span(start.file, start.line, start.column, last.end_line, last.end_column)
         if not frame.table:
-            return Sequence(tuple(frame.items), span, frame.size, frame.depth)
+            return Sequence(tuple(frame.items), span, frame.size, frame.depth, frame.tag)
         for table in frame.merged:
             for entry in table.entries:
                 frame.entries.setdefault(entry.key, entry)
-        return Table(tuple(frame.entries.values()), span, frame.size, frame.depth)
+        return Table(tuple(frame.entries.values()), span, frame.size, frame.depth, frame.tag)
 
     def _alias(self, event: Any) -> None:
         node = self._anchors.get(event.anchor)
@@ -276,8 +290,11 @@ class _Builder:
         if anchor is not None:
             self._anchors[str(anchor)] = node
 
+    def _kept(self, tag: str | None) -> str:
+        return tag if tag is not None and tag in self._tags else ""
+
     def _refuse_tag(self, event: Any) -> None:
-        if event.tag is not None:
+        if event.tag is not None and event.tag not in self._tags:
             hint = "remove it; quote a value to make it text"
             tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
             self._problem("Tag not supported", f"The tag `{tag}` is not part of the language.", event, hint)
@@ -288,7 +305,7 @@ class _Builder:
     def _add(self, node: Node, plain: bool, alias: Span | None = None) -> None:
         """Put a finished node where it belongs: the top, a list, a key, or a key's value."""
         if not self._open:
-            self.root = node if not (isinstance(node, Scalar) and node.value is None) else None
+            self.root = node if not (isinstance(node, Scalar) and node.value is None and not node.tag) else None
             return
         frame = self._open[-1]
         frame.size += node.size

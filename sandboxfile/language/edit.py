@@ -11,6 +11,7 @@ from typing import Any
 from sandboxfile.diagnostics import Diagnostics, Span, error
 from sandboxfile.language.document import parse
 from sandboxfile.language.editor import FIELDS, Editor, Refused, refuse
+from sandboxfile.language.merge import TAGS
 from sandboxfile.language.tree import Node, Table, find
 from sandboxfile.language.tree import Sequence as List
 
@@ -33,7 +34,7 @@ def add_rules(
     A policy that is named becomes one that `extends` it. `extends` is the policy that a sandbox without one of its
     own has nevertheless (from `defaults`, or the user's default), to be kept. None with errors: nothing to write.
     """
-    document, problems = parse(text, filename)
+    document, problems = parse(text, filename, tags=TAGS)
     if document is None or not document.whole:
         return None, problems
     found = find(document.root, ("sandboxes", sandbox))
@@ -96,7 +97,7 @@ def _policy(value: Any, extends: str | None) -> dict[str, Any]:
 
 def _check(edited: str, filename: str, sandbox: str, meant: Any, span: Span | None) -> None:
     """Refuse an edit that means anything else than it should."""
-    document, _ = parse(edited, filename)
+    document, _ = parse(edited, filename, tags=TAGS)
     if document is not None and document.whole and (after := plain(document.root)) == meant:
         return
     by_hand = f"edit the policy of `{sandbox}` by hand"

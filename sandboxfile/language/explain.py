@@ -18,6 +18,7 @@ from sandboxfile.model.spec import Path
 
 # What a Compose user types, by what it is called here.
 _COMPOSE_NAMES = {"services": "sandboxes", "environment": "env", "image": "template", "entrypoint": "command"}
+FORM_MARKS = ("<text>", "<list>", "<map>")  # parts of pydantic's places that are none of the file's
 _EXPECTED = {
     "string_type": "text",
     "int_type": "a whole number",
@@ -35,7 +36,7 @@ def place(root: Node, loc: tuple[str | int, ...]) -> Path:
     """The path in the file: without the marks for a field's form. Of something missing, the path of what lacks it."""
     path: Path = ()
     for part in loc:
-        if part in ("<text>", "<list>", "<map>", "[key]") and find(root, (*path, part)) is None:
+        if part in (*FORM_MARKS, "[key]") and find(root, (*path, part)) is None:
             continue
         if find(root, (*path, part)) is None:
             break
@@ -128,7 +129,7 @@ def kind_of(node: Node) -> str:
 
 
 def _expected_forms(language: type[BaseModel], item: ErrorDetails) -> str:
-    field = _model_field(language, tuple(part for part in item["loc"] if part not in ("<text>", "<list>", "<map>")))
+    field = _model_field(language, tuple(part for part in item["loc"] if part not in FORM_MARKS))
     forms = [str(tag)[1:-1] for tag in _tags(field)]
     return " or ".join({"text": "text", "list": "a list", "map": "a map"}[form] for form in forms)
 
@@ -197,6 +198,7 @@ _OWNERS: Mapping[str, str] = {
     "PlacedFileSpec": "a file",
     "RunSpec": "a command of `run`",
     "Workspace": "a workspace",
+    "ExtendsSpec": "`extends`",
     "Resources": "resources",
     "Packages": "packages",
     "PolicyFile": "a policy file",

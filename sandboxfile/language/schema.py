@@ -1,6 +1,7 @@
 """The JSON Schema of sandbox.yaml, for editors. Generated from the models; `sbx schema` prints it.
 
-It says what JSON Schema can say. References, paths and what lies between two fields remain with `validate` and
+It says what JSON Schema can say, of the text as it is written: where a variable may bring the value, `${...}` is
+accepted. References, paths and what lies between two fields remain with `validate` and
 `resolve`: what they accept, the schema accepts.
 """
 
@@ -12,7 +13,7 @@ from sandboxfile.model.spec import SandboxFile
 
 def json_schema() -> dict[str, Any]:
     """A JSON Schema (draft 2020-12) as plain data, the same for the same version of sandboxfile."""
-    schema = _tidy(SandboxFile.model_json_schema())
+    schema = _or_variables(_tidy(SandboxFile.model_json_schema()))
     assert isinstance(schema, dict)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -20,6 +21,11 @@ def json_schema() -> dict[str, Any]:
         **{key: value for key, value in schema.items() if key != "title"},
         "description": "Sandboxes for AI agents, their templates and workspaces.",
     }
+
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+_ALTERNATIVES = ("anyOf", "oneOf")
+_NAMED_PARTS = ("properties", "patternProperties", "$defs")  # schemas by name; other keys hold one, or none
 
 
 def schema_text() -> str:
@@ -42,3 +48,34 @@ def _tidy(value: Any) -> Any:
     if "patternProperties" in kept and "additionalProperties" not in kept:
         kept["additionalProperties"] = False
     return kept
+
+
+def _or_variables(schema: Any) -> Any:
+    """A schema that takes `${...}` for whatever a value may be restricted to; keys (`propertyNames`) are as written."""
+    if not isinstance(schema, dict):
+        return schema
+    kind = next((name for name in _ALTERNATIVES if name in schema), None)
+    if _is_restricted(schema):
+        around = {key: schema[key] for key in ("description", "default") if key in schema}
+        return {"anyOf": [{key: part for key, part in schema.items() if key not in around}, _VARIABLE], **around}
+    result = {key: _part_or_variables(key, part) for key, part in schema.items() if key != kind}
+    if kind is not None:
+        members = schema[kind]
+        open_to_text = any(_is_restricted(member) for member in members)
+        whole = [member if _is_restricted(member) else _or_variables(member) for member in members]
+        # Not `oneOf` any more: a variable is a text as well.
+        result = {"anyOf": [*whole, _VARIABLE], **result} if open_to_text else {kind: whole, **result}
+    return result
+
+
+def _part_or_variables(key: str, part: Any) -> Any:
+    if key in _NAMED_PARTS:
+        return {name: _or_variables(item) for name, item in part.items()}
+    return _or_variables(part) if key in ("items", "additionalProperties") else part
+
+
+def _is_restricted(schema: Any) -> bool:
+    """Whether it takes values, but not every text."""
+    if schema.get("type") in ("integer", "number", "boolean"):
+        return True
+    return schema.get("type") == "string" and any(key in schema for key in ("pattern", "enum", "const", "maxLength"))

@@ -5,38 +5,51 @@ What is wrong is cut out and the rest is validated again: the file that is given
 for finding more problems (of paths, by `resolve`) and for nothing else.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, has_errors, in_order
 from sandboxfile.language.document import Document, parse
-from sandboxfile.language.explain import explain, kind_of, place
+from sandboxfile.language.explain import FORM_MARKS, explain, kind_of, place
+from sandboxfile.language.interpolate import refuse, scalars
+from sandboxfile.language.loading import Files, Text, load_files
 from sandboxfile.language.policies import check_default_policy, check_policies
 from sandboxfile.language.references import check_references
+from sandboxfile.language.scalars import plain_value
 from sandboxfile.language.secrets import check_secrets
-from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table, spans
+from sandboxfile.language.tree import Node, Scalar, Sequence, Table, cut, spans, with_values
 from sandboxfile.model.spec import Path, PolicyFile, SandboxFile
 from sandboxfile.model.strict import WholeFile
 
 _ROUNDS = 4  # of cutting out and validating again
-_NAMED = tuple((field,) for field in ("templates", "policies", "secrets", "sandboxes"))  # keys there are names
 _FINDINGS = 200  # nobody reads more, and each takes a walk through the tree
+_CASTS: Mapping[str, type] = {"int_type": int, "bool_type": bool}  # by what pydantic says is missing
 
 
 def load(
-    text: str, filename: str, policies: Collection[str] = ()
+    text: str, filename: str, policies: Collection[str] = (), variables: Mapping[str, str] | None = None
 ) -> tuple[SandboxFile | None, Document | None, Diagnostics]:
-    """Text to SandboxFile: parse and validate. With errors, the SandboxFile is what could be understood.
+    """Text to SandboxFile: parse, interpolate and validate a file that stands alone.
+
+    As `load_project`, with one file, and none to include.
+    """
+    given = load_files([Text(filename, text)], lambda: variables or {}, lambda _: (None, "this text stands alone"))
+    file, problems = load_project(given, policies)
+    return file, given.document, problems
+
+
+def load_project(files: Files, policies: Collection[str] = ()) -> tuple[SandboxFile | None, Diagnostics]:
+    """What the files of a project mean. With errors, the SandboxFile is what could be understood.
 
     `policies` are the names that the user's and the machine's files define.
     """
-    document, problems = parse(text, filename)
-    if document is None:
-        return None, None, in_order(problems)
-    file, more = validate(document, policies)
-    return file, document, in_order((*problems, *more))
+    if files.document is None:
+        return None, in_order(files.problems)
+    file, more = validate(files.document, policies)
+    return file, in_order((*files.problems, *more))
 
 
 def load_policies(
@@ -47,8 +60,9 @@ def load_policies(
     document, problems = parse(text, filename, hint)
     if document is None:
         return None, in_order(problems)
+    document, refused = refuse(document)
     file, root, found = _understood(document, PolicyFile, hint)
-    more = [*problems, *found]
+    more = [*problems, *refused, *found]
     if file is not None and root is not None:
         more += check_policies(file, root, policies)
         more += check_default_policy(file, may_choose)
@@ -57,14 +71,21 @@ def load_policies(
 
 
 def validate(document: Document, policies: Collection[str] = ()) -> tuple[SandboxFile | None, Diagnostics]:
-    """The file's meaning and every problem of it. With errors, a SandboxFile is what could be understood."""
+    """What an interpolated file means, and every problem of it. With errors: what could be understood."""
     file, root, problems = _understood(document, SandboxFile, "begin with `sandboxes:`")
     if file is not None and root is not None:
         problems += check_references(file, root)
+        problems += _check_extends(file)
         problems += check_policies(file, root, policies)
         problems += check_secrets(file, root)
         file.placed({}, whole=document.whole and not has_errors(problems))
     return file, in_order(problems)
+
+
+def _check_extends(file: SandboxFile) -> Iterator[Diagnostic]:
+    if "extends" in file.defaults.model_fields_set:
+        detail = "`defaults` lie beneath every sandbox, and extend none."
+        yield error("Field not applicable", detail, file.span("defaults", "extends"), "a sandbox may have `extends`")
 
 
 def _understood[File: WholeFile](
@@ -76,23 +97,59 @@ def _understood[File: WholeFile](
         detail = f"{name} is a map; this is {kind_of(document.root)}."
         return None, None, [error("Wrong type", detail, document.root.span, hint)]
     problems: list[Diagnostic] = []
-    root: Node = _cut(document.root, tuple(_interpolations(document.root, problems)))
+    root: Node = document.root
     file: File | None = None
     for attempt in range(_ROUNDS):
         try:
-            file = model.model_validate(_plain(root))
+            file, root = _cast_and_validated(root, model)
             break
-        except ValidationError as exc:
-            found = exc.errors(include_url=False)
+        except _Findings as exc:
+            found, root = exc.found, exc.root
         located = [(place(root, item["loc"]), item) for item in found[:_FINDINGS]]
         if attempt == 0:
             problems += [explain(model, root, path, item) for path, item in located]
         if len(found) > _FINDINGS:
             break
-        root = _cut(root, tuple(path for path, _ in located))
+        root = cut(root, tuple(path for path, _ in located))
     if file is not None:
         file.placed(spans(root), whole=True)
     return file, document.root, problems
+
+
+class _Findings(Exception):
+    """What pydantic does not like about a tree."""
+
+    def __init__(self, found: list[ErrorDetails], root: Node) -> None:
+        super().__init__(f"{len(found)} findings")
+        self.found, self.root = found, root
+
+
+def _cast_and_validated[File: WholeFile](root: Node, model: type[File]) -> tuple[File, Node]:
+    """The file, and its tree with what variables brought as text cast to what the fields are (`cpus: ${CPUS}`).
+
+    Raises _Findings. Ends: whatever is cast is no text afterwards.
+    """
+    while True:
+        try:
+            return model.model_validate(_plain(root)), root
+        except ValidationError as exc:
+            found = exc.errors(include_url=False)
+        cast = dict(_casts(root, found))
+        if not cast:
+            raise _Findings(found, root)
+        root = with_values(root, cast)
+
+
+def _casts(root: Node, found: list[ErrorDetails]) -> Iterator[tuple[Path, Scalar]]:
+    """Those among the findings that a cast mends, each as what it becomes."""
+    wanted = {item["loc"]: _CASTS[item["type"]] for item in found if item["type"] in _CASTS}
+    brought = {path: node for path, node in scalars(root, ()) if node.interpolated} if wanted else {}
+    for loc, kind in wanted.items():
+        path = tuple(part for part in loc if part not in FORM_MARKS)
+        node = brought.get(path)
+        value = plain_value(node.value) if node is not None and isinstance(node.value, str) else None
+        if node is not None and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
+            yield path, Scalar(value, node.span, node.tag)
 
 
 # --- the tree as data --------------------------------------------------------------------------------------------
@@ -103,48 +160,4 @@ def _plain(node: Node) -> Any:
         return {entry.key: _plain(entry.value) for entry in node.entries}
     if isinstance(node, Sequence):
         return tuple(_plain(item) for item in node.items)
-    return node.value.replace("$$", "$") if isinstance(node.value, str) else node.value
-
-
-def _interpolations(root: Table, problems: list[Diagnostic]) -> Iterator[Path]:
-    """Values with `${`, which Compose users expect to be replaced. Not accepted and left as it is: refused."""
-    for path, node in _scalars(root, ()):
-        if isinstance(node.value, str) and "${" in node.value.replace("$$", ""):
-            detail = "`${` begins an interpolation, and this version has none."
-            hint = "write `$$` for a dollar sign; `env: {NAME: }` takes a variable from the environment of sbx"
-            problems.append(error("Interpolation not supported", detail, node.span, hint))
-            yield path
-
-
-def _scalars(node: Node, path: Path) -> Iterator[tuple[Path, Scalar]]:
-    if isinstance(node, Scalar):
-        yield path, node
-    elif isinstance(node, Sequence):
-        for index, item in enumerate(node.items):
-            yield from _scalars(item, (*path, index))
-    else:
-        for entry in node.entries:
-            if not entry.key.startswith("x-") or path in _NAMED:
-                yield from _scalars(entry.value, (*path, entry.key))
-
-
-def _cut(node: Node, paths: Iterable[Path]) -> Node:
-    """The tree without these parts. An item of a list goes as a whole: half a workspace is another workspace."""
-    branches: dict[str | int, list[Path]] = {}
-    for path in paths:
-        if path:
-            branches.setdefault(path[0], []).append(() if isinstance(path[0], int) else path[1:])
-    if not branches or isinstance(node, Scalar):
-        return node
-    if isinstance(node, Sequence):
-        items = (_cut_part(item, branches.get(index)) for index, item in enumerate(node.items))
-        return Sequence(tuple(item for item in items if item is not None), node.span, node.size, node.depth)
-    pairs = ((entry, _cut_part(entry.value, branches.get(entry.key))) for entry in node.entries)
-    entries = tuple(Entry(entry.key, entry.key_span, value) for entry, value in pairs if value is not None)
-    return Table(entries, node.span, node.size, node.depth)
-
-
-def _cut_part(node: Node, below: list[Path] | None) -> Node | None:
-    if below is None:
-        return node
-    return None if () in below else _cut(node, below)
+    return node.value

@@ -159,9 +159,26 @@ else:
     ]
 
 
+class ExtendsSpec(Strict):
+    """A sandbox of another file."""
+
+    file: Annotated[str, AfterValidator(_source)] = Field(default="", description="The file; default: this one.")
+    sandbox: Name = Field(description="Name of the sandbox.")
+
+
+if TYPE_CHECKING:
+    AnyExtends = str | ExtendsSpec
+else:
+    AnyExtends = Annotated[Annotated[Name, TEXT] | Annotated[ExtendsSpec, MAP], FORMS]
+
+
 class Sandbox(Strict):
     """One sandbox, or what lies beneath every sandbox (`defaults`)."""
 
+    extends: AnyExtends = Field(
+        default="",
+        description="A sandbox that this one is merged upon: a name, or {file: FILE, sandbox: NAME}.",
+    )
     agent: AgentName = Field(
         default="", description="Who works in it: brings its template, hosts, settings and credentials. Default: shell."
     )
@@ -213,6 +230,9 @@ class SandboxFile(WholeFile):
     """A sandbox.yaml."""
 
     name: Name = Field(default="", description="The project; default: the directory's name.")
+    include: tuple[Annotated[str, AfterValidator(_source)], ...] = Field(
+        default=(), description="Files that this one is merged upon, relative to it."
+    )
     defaults: Sandbox = Field(
         default_factory=Sandbox,
         description="Beneath every sandbox: maps merge, scalars are replaced, lists are joined (workspaces by target).",

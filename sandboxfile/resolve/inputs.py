@@ -108,7 +108,8 @@ class ResolveInputs:
     cache and runtime directory). `presets` has facts about all `presets_needed`, `sources` about all `sources_needed`.
     `today` is the date in UTC, 2026-11-21. `project` is given for what commands made, and belongs to no file: `file`
     then says only where relative paths start. `stored` are the names that `sbx secret set` keeps; `git_identity` is
-    the name and the address that git has on this host, looked up where `git_needed`.
+    the name and the address that git has on this host, looked up where `git_needed`. `beside` are the files that shape
+    the sandboxes besides `file`, `lock` and env_files, there or not; `paths` has facts about them as well.
     """
 
     file: str
@@ -124,6 +125,7 @@ class ResolveInputs:
     project: str = ""
     stored: frozenset[str] = frozenset()
     git_identity: tuple[str, str] | None = None
+    beside: tuple[str, ...] = ()
 
     @property
     def base(self) -> str:

@@ -31,7 +31,7 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     """
     env_files, found = read_env_files(file, inputs)
     problems: list[Diagnostic] = list(found)
-    own = () if inputs.project else (inputs.file, inputs.lock)
+    own = () if inputs.project else (inputs.file, inputs.lock, *inputs.beside)
     files = [*filter(None, own), *sorted(_env_file_paths(file, inputs))]
     loaded = [LoadedFile(path, inputs.paths[path]) for path in files]
     placed = _place_all(file, inputs, loaded, problems)

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,11 @@ from sandboxfile.host.files import read_file
 from sandboxfile.host.inputs import gather
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.policy_files import read_policy_files
+from sandboxfile.host.project_files import overrides_of, read_named
+from sandboxfile.host.variables import DOT_ENV, Variables, read_variables
 from sandboxfile.language.document import decode
-from sandboxfile.language.validate import load
+from sandboxfile.language.loading import Text, load_files
+from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.resolve.project import resolve
 
@@ -61,12 +65,21 @@ def problems_of(path: Path, home: Path) -> tuple[DesiredState | None, dict[str, 
     if text is None:
         return None, {}, problems
     policies = read_policy_files(layout, home, machine_policy(path.parent))
-    sources = {**policies.sources, "sandbox.yaml": text}
-    file, _, problems = load(text, "sandbox.yaml", policies.names)
+    variables = read_variables(path.parent, (), {}) if "${" in text else Variables()
+    named = [replace(each, span=each.span and replace(each.span, file=DOT_ENV)) for each in variables.problems]
+    texts = [Text(file.name, file.read_text()) for file in (path, *overrides_of(path)) if file.exists()]
+    files = load_files(texts, lambda: variables.values, lambda name: read_named(str(path.parent / name)))
+    sources = {
+        **policies.sources,
+        **{Path(name).name: text for name, text in variables.sources.items()},
+        **files.sources,
+    }
+    file, problems = load_project(files, policies.names)
     if file is None:
         return None, sources, problems
-    desired, more = resolve(file, gather(file, path, layout, {}, policies, home=home, today=TODAY))
-    return desired, sources, in_order((*problems, *more))
+    beside = (*variables.files, *(path.parent / other for other in files.others))
+    desired, more = resolve(file, gather(file, path, layout, {}, policies, home=home, today=TODAY, beside=beside))
+    return None if named else desired, sources, in_order((*named, *problems, *more))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -22,7 +22,7 @@ def test_a_policy_with_an_error_is_still_known() -> None:
 
 
 def test_names_of_policies_beginning_with_x_are_names() -> None:
-    assert summaries("policies: {x-p: {allow: ['${HOST}']}}\nsandboxes: {}") == ["Interpolation not supported"]
+    assert summaries("policies: {x-p: {allow: ['${HOST?}']}}\nsandboxes: {}") == ["Variable required"]
 
 
 def test_a_wrong_rule_is_left_out_as_a_whole() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import jsonschema
 import pytest
 
+from sandboxfile.host.project_files import read_named
 from sandboxfile.language.document import decode, parse
+from sandboxfile.language.loading import Text, load_files
 from sandboxfile.language.schema import json_schema, schema_text
 from sandboxfile.language.tree import Node, Sequence, Table
-from sandboxfile.language.validate import load
+from sandboxfile.language.validate import load_project
 
 REPOSITORY = Path(__file__).parents[2]
 SCHEMA = REPOSITORY / "schemas" / "sandbox.schema.json"
@@ -55,7 +57,29 @@ def test_schema_is_a_schema() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_examples_are_valid_for_schema_and_language(path: Path) -> None:
     validator().validate(data(path))
-    assert load(path.read_text(), path.name)[2] == ()
+    files = load_files([Text(path.name, path.read_text())], dict, lambda name: read_named(str(path.parent / name)))
+    assert load_project(files)[1] == ()
+
+
+def test_a_variable_may_stand_for_every_value() -> None:
+    text = """
+include: ["${TEAM}.yaml"]
+defaults: {protect: "${PROTECT}", restart: "${RESTART:-no}", agent: "${AGENT}"}
+policies: {dev: {mode: "${MODE}", allow: ["${HOST}", {host: "${HOST}", port: "${PORT}"}]}}
+sandboxes:
+  web:
+    resources: {cpus: "${CPUS}", memory: "${MEMORY}"}
+    workspaces: ["${DIRECTORY}", {source: "${DIRECTORY}", mode: "${MODE}"}]
+    ports: ["${PORT}:80", {host: "${PORT}", guest: 80}]
+    git: "${GIT}"
+    policy: dev
+"""
+    document, _ = parse(text, "f")
+    assert document is not None
+    validator().validate(_plain(document.root))
+    wrong, _ = parse(text.replace("${CPUS}", "$CPUS"), "f")
+    assert wrong is not None
+    assert list(validator().iter_errors(_plain(wrong.root)))
 
 
 @pytest.mark.parametrize("case", REFUSED)

@@ -45,7 +45,7 @@ def test_fields_beginning_with_x_are_ignored_in_every_model() -> None:
 
 def test_names_beginning_with_x_are_names_as_in_compose() -> None:
     assert list(read("sandboxes: {x-ray: {}}").sandboxes) == ["x-ray"]
-    assert summaries("sandboxes: {x-ray: {command: 'echo ${X}'}}") == ["Interpolation not supported"]
+    assert summaries("sandboxes: {x-ray: {command: 'echo ${X}'}}") == ["Variable not set"]
 
 
 def test_a_double_dollar_is_a_dollar() -> None:
