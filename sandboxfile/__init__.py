@@ -7,8 +7,8 @@ One way through the house (read `pipeline.py` first):
 
 Imports go down only, held by import-linter in the test run; the layers below `host` have no effects:
 
-    cli > pipeline > apply|observe|supervisor|gateway > control|images|vm|guest|secrets > host
-        > language|resolve|planning > policy > agents > model > errors > diagnostics|names
+    pytest_plugin > api > cli > pipeline > applying|observe|supervisor|gateway > control|images|vm|guest|secrets > host
+        > importing > language|resolve|planning > policy > agents > model > errors > diagnostics|names
 
 Processes. The command line loads, plans, applies, and leaves; there is no daemon. Each running sandbox has a
 supervisor, which owns QEMU (in its jail), one file server per workspace, and the SSH channel into the guest, and holds
@@ -29,18 +29,21 @@ to which host. The agent's terminal belongs to the supervisor; whoever runs `sbx
 Templates. A template and its bases come to a recipe: one origin, and steps upon it. Each is a layer, a tar as in OCI
 images: the origin's is made on the host (mmdebstrap, a registry, a builder), a step's is what it changed in a machine
 behind the template's policy. Layers are merged as data, never unpacked one upon another; the list of what is in the
-result has the content's digest, and the result becomes one ext4 disk. `apply/building.py` has the whole way.
+result has the content's digest, and the result becomes one ext4 disk. `applying/building.py` has the whole way.
 
 What must be kept compatible, in one place:
 
     sandbox.yaml          model/spec.py        schemas/sandbox.schema.json is made from it
     --format json         planning/render.py, cli/views
     exit codes            cli/exits.py
+    the Python API        api/__init__.py
+    the pytest plugin     pytest_plugin.py
     record.json           host/statedir.py     RECORD_VERSION
-    journal               apply/journal.py     VERSION
+    journal               applying/journal.py  VERSION
     control messages      control/messages.py  VERSION
     egress messages       control/egress.py    VERSION
     network log           gateway/log.py       what `sbx network log --format json` prints
+    saved plans, drift    planning/saved.py    VERSION; planning/drift.py JSON_VERSION
     approvals, secrets    host/approvals.py, secrets/store.py
     review.json           host/review.py
     sandbox.lock          model/lock.py
@@ -62,4 +65,53 @@ Decisions that rest on measurements (QEMU 7.2, emulation, two processors):
     - The guest's ports are not polled: a read blocks while the host is there, a write while it is away.
 """
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sandboxfile.api import (
+        Completed,
+        Event,
+        ExecTimeout,
+        InvalidFile,
+        NetworkRecord,
+        Outcome,
+        Plan,
+        PlanRefused,
+        Project,
+        Sandbox,
+        SandboxfileError,
+        SecretsNotReady,
+        apply,
+        load,
+        plan,
+        render,
+    )
+
 __version__ = "0.1.0"
+__all__ = [
+    "Completed",
+    "Event",
+    "ExecTimeout",
+    "InvalidFile",
+    "NetworkRecord",
+    "Outcome",
+    "Plan",
+    "PlanRefused",
+    "Project",
+    "Sandbox",
+    "SandboxfileError",
+    "SecretsNotReady",
+    "apply",
+    "load",
+    "plan",
+    "render",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The API, when its first name is asked for: `sbx --help` does without."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from sandboxfile import api
+
+    return getattr(api, name)

@@ -4,7 +4,7 @@ What `cli` and other programs call. Nothing here decides or touches anything its
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,17 +12,21 @@ from typing import Literal
 
 import anyio.to_thread
 
-from sandboxfile.diagnostics import Diagnostics, has_errors, in_order
+from sandboxfile.diagnostics import Diagnostics, error, has_errors, in_order
 from sandboxfile.host.agent_files import workspace_credentials
 from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
 from sandboxfile.host.inputs import gather
-from sandboxfile.host.layout import MACHINE_POLICY, Layout
+from sandboxfile.host.layout import MACHINE_POLICY, SANDBOX_FILES, Layout
 from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
 from sandboxfile.host.policy_files import read_policy_files
+from sandboxfile.host.project_files import located, overrides_of, read_named
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
+from sandboxfile.host.variables import Variables, read_variables
 from sandboxfile.language.document import decode
-from sandboxfile.language.validate import load as load_text
+from sandboxfile.language.loading import Text, load_files
+from sandboxfile.language.tree import Node
+from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import ObservedState
@@ -45,12 +49,24 @@ Fit = Literal["refuse", "overcommit", "warn"]
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What was given on the command line besides the sandbox file.
+
+    `more` files are merged upon it, in order; `override`: else the one beside it is. Of `env_files` later ones count.
+    """
+
+    more: tuple[Path, ...] = ()
+    override: bool = True
+    env_files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A sandbox file, read. `desired` is None when it is wrong; `sources` are texts by file name, for snippets.
 
     `file` is what could be understood of it; `whole` when that is all, and the policy files of user and machine are
     right too. Only then there are `policy_tests`: those of all policies in sight. What `lock` pins is in `desired`;
-    `lock_states` say how each template stands with it.
+    `lock_states` say how each template stands with it. `root` is the tree of the file, with its variables replaced.
     """
 
     desired: DesiredState | None
@@ -61,6 +77,7 @@ class Loaded:
     today: str = ""
     lock: LockFile | None = None
     lock_states: tuple[LockState, ...] = ()
+    root: Node | None = None
 
 
 def load(
@@ -71,13 +88,14 @@ def load(
     machine_policy: Path = MACHINE_POLICY,
     frozen: bool | None = False,
     templates: Collection[str] = (),
+    given: Given = Given(),
 ) -> Loaded:
     """Read, parse, validate and resolve one sandbox file, with its lock. Raises SandboxfileError when it is unreadable.
 
     With `content`: as if that stood in the file. With `frozen` it is an error when one of the `templates` (none given:
     those that sandboxes use) is not as it was locked; None: nobody is told how that stands.
     """
-    loaded = _load(path, layout, content, machine_policy)
+    loaded = _load(path, layout, content, machine_policy, given=given)
     lock = read_lock(lock_path(path))
     loaded = replace(
         loaded,
@@ -116,24 +134,52 @@ def load_command(text: str, layout: Layout, beside: Path = NOWHERE, *, machine_p
     return replace(loaded, desired=desired, diagnostics=diagnostics, lock_states=states)
 
 
-def _load(path: Path, layout: Layout, content: bytes | None, machine_policy: Path, command: str = "") -> Loaded:
-    """With `command` the content is that of no file, and goes by this name."""
+def _load(
+    path: Path, layout: Layout, content: bytes | None, machine_policy: Path, command: str = "", given: Given = Given()
+) -> Loaded:
+    """With `command` the content is that of no file, goes by this name, and has neither variables nor other files."""
     name = command or str(path)
     text, problems = decode(read_file(path) if content is None else content, name)
     if text is None:
         return Loaded(None, problems, {})
     policies = read_policy_files(layout, machine=machine_policy)
-    sources = {**policies.sources, name: text}
-    file, _, found = load_text(text, name, policies.names)
-    problems += found
-    if file is None:
-        return Loaded(None, in_order(problems + policies.problems), sources)
-    if has_errors(policies.problems):
+    upon, beside = ((), ()) if command else _upon(path, given)
+    texts = [Text(name, text)]
+    for other in upon:
+        text, reason = read_named(str(other))
+        problems += (error("File not readable", f"`{other}`: {reason}."),) if text is None else ()
+        texts += [Text(str(other), text)] if text is not None else []
+    variables: list[Variables] = []  # read when they are used: nobody's `.env` is looked at, or kept from agents, else
+
+    def values() -> Mapping[str, str]:
+        if not variables:
+            variables.append(Variables() if command else read_variables(path.parent, given.env_files, os.environ))
+        return variables[0].values
+
+    files = load_files(texts, values, read_named)
+    file, found = load_project(files, policies.names)
+    used = variables[0] if variables else Variables()
+    sources = {**policies.sources, **used.sources, **files.sources}
+    problems += used.problems
+    if file is None or files.document is None:
+        return Loaded(None, in_order(problems + found + policies.problems), sources)
+    if has_errors(policies.problems + problems):
         file.placed({}, whole=False)
-    inputs = gather(file, path, layout, os.environ, policies, project=UNMANAGED if command else "")
-    desired, found = resolve(file, inputs)
+    beside += used.files + tuple(path.parent / located(other) for other in files.others)
+    project = UNMANAGED if command else ""
+    inputs = gather(file, path, layout, os.environ, policies, project=project, beside=beside)
+    desired, more = resolve(file, inputs)
     tests = policy_tests(file, inputs) if file.whole else ()
-    return Loaded(desired, in_order(problems + found), sources, file, tests, inputs.today)
+    root = files.document.root
+    return Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
+
+
+def _upon(path: Path, given: Given) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """What is merged upon the sandbox file; and all that is or would be, which agents must not write."""
+    if given.more or not given.override or path.name not in SANDBOX_FILES:
+        return given.more, given.more
+    overrides = overrides_of(path)
+    return tuple(other for other in overrides if os.path.lexists(other))[:1], overrides
 
 
 def failed_policy_tests(loaded: Loaded) -> Diagnostics:
@@ -209,10 +255,10 @@ async def apply_plan(
     `on_interrupted` is told the steps that an earlier, killed apply was at. Raises BusyError, StaleError.
     """
     # Imported here: to plan costs less without, and is done more often.
-    from sandboxfile.apply.drivers import HostDrivers
-    from sandboxfile.apply.executor import execute
-    from sandboxfile.apply.journal import Journal, interrupted_steps
-    from sandboxfile.apply.storage import sweep
+    from sandboxfile.applying.drivers import HostDrivers
+    from sandboxfile.applying.executor import execute
+    from sandboxfile.applying.journal import Journal, interrupted_steps
+    from sandboxfile.applying.storage import sweep
 
     ensure_directories(layout)
     async with hold_lock(layout.project_lock(plan.project), "apply a plan", lock_timeout):

@@ -9,7 +9,7 @@ import anyio
 import pytest
 
 from sandboxfile import pipeline
-from sandboxfile.apply import machines, storage
+from sandboxfile.applying import machines, storage
 from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
@@ -337,3 +337,99 @@ def test_cancelled_in_a_step_the_journal_says_so(file, filled):
     [made] = anyio.run(pipeline.make_verb_plans, "remove", [WEB], filled)
     apply(made, filled, on_interrupted=told.append)
     assert told == [("delete web",)]
+
+
+def protected(file, layout, **options):
+    loaded = pipeline.load(file, layout, **options)
+    assert loaded.desired is not None, loaded.diagnostics
+    return loaded.desired.sandboxes[-1].workspaces[0].protect
+
+
+def test_variables_come_from_the_files_beside_and_agents_cannot_change_those(file, layout, monkeypatch):
+    file.write_text("sandboxes: {web: {workspaces: [.], env: {A: '${A:-none}'}, policy: {allow: ['${HOST}']}}}\n")
+    (file.parent / "ci.env").write_text("A=ci\nHOST=ci.example.com\n")
+    given = pipeline.Given(env_files=(file.parent / "ci.env",))
+    [web] = pipeline.load(file, layout, given=given).desired.sandboxes
+    assert dict(web.env)["A"] == "ci"
+    assert {"ci.env", ".env"} <= set(protected(file, layout, given=given))
+    (file.parent / ".env").write_text("HOST=dot.example.com\n")
+    monkeypatch.setenv("A", "environment")
+    [web] = pipeline.load(file, layout, given=given).desired.sandboxes
+    assert dict(web.env)["A"] == "environment"
+    assert [rule.pattern for rule in web.policy.own.allow] == ["dot.example.com"]
+
+
+def test_a_dot_env_that_no_variable_asks_for_stays_the_agents(file, layout):
+    (file.parent / ".env").write_text("this is = something else")
+    assert ".env" not in protected(file, layout)
+
+
+def test_a_dot_env_that_a_sandbox_can_turn_elsewhere_is_refused(file, layout, clean_home):
+    file.write_text("sandboxes: {web: {workspaces: [.], env: {A: '${HOME}'}}}\n")
+    (clean_home / "elsewhere").write_text("A=1\n")
+    (file.parent / ".env").symlink_to(clean_home / "elsewhere")
+    assert [problem.summary for problem in pipeline.load(file, layout).diagnostics] == ["Symlink inside a workspace"]
+
+
+def test_a_wrong_dot_env_opens_nothing(file, layout):
+    file.write_text("sandboxes: {web: {policy: {block: ['${HOST:-example.com}'], mode: allow}}}\n")
+    (file.parent / ".env").write_text("HOST=secret.example.com\n??\n")
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is None
+    assert [str(problem.span) for problem in loaded.diagnostics] == [f"{file.parent / '.env'}:2:1"]
+
+
+def test_every_file_that_shapes_a_sandbox_is_kept_from_it_there_or_not(file, layout):
+    (file.parent / "team").mkdir()
+    (file.parent / "team" / "policy.yaml").write_text("include: [more.yaml]\n")
+    (file.parent / "team" / "more.yaml").write_text("defaults: {env: {A: more}}\n")
+    (file.parent / "other.yaml").write_text("sandboxes: {o: {env: {B: other}}}\n")
+    file.write_text(
+        "include: [team/policy.yaml]\nsandboxes: {web: {workspaces: [.], extends: {file: other.yaml, sandbox: o}}}\n"
+    )
+    others = {"sandbox.override.yaml", "sandbox.override.yml", "team/policy.yaml", "team/more.yaml", "other.yaml"}
+    assert {"sandbox.yaml", "sandbox.lock", *others} <= set(protected(file, layout))
+    [web] = load(file, layout).sandboxes
+    assert {"A": "more", "B": "other"}.items() <= dict(web.env).items()
+
+
+def test_a_link_that_a_sandbox_can_put_where_an_override_would_be_is_refused(file, layout, clean_home):
+    (clean_home / "wide.yaml").write_text("sandboxes: {web: {policy: {mode: allow}}}\n")
+    (file.parent / "sandbox.override.yml").symlink_to(clean_home / "wide.yaml")
+    assert [problem.summary for problem in pipeline.load(file, layout).diagnostics] == ["Symlink inside a workspace"]
+
+
+def test_the_override_counts_unless_files_are_given(file, layout):
+    (file.parent / "sandbox.override.yaml").write_text("sandboxes: {web: {env: {A: override}}}\n")
+    (file.parent / "more.yaml").write_text("sandboxes: {web: {env: {B: more}}}\n")
+
+    def env(given):
+        return {
+            name: value
+            for name, value in pipeline.load(file, layout, given=given).desired.sandboxes[1].env
+            if name in "AB"
+        }
+
+    assert env(pipeline.Given()) == {"A": "override"}
+    assert env(pipeline.Given(override=False)) == {"A": "1"}
+    given = pipeline.Given(more=(file.parent / "more.yaml",), override=False)
+    assert env(given) == {"A": "1", "B": "more"}
+    assert "more.yaml" in protected(file, layout, given=given)
+
+
+def test_problems_point_into_the_file_they_are_in(file, layout):
+    override = file.parent / "sandbox.override.yaml"
+    override.write_text("sandboxes:\n  web: {colour: red, env: {A: '${A:?b}'}}\n")
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is None
+    assert [str(problem.span) for problem in loaded.diagnostics] == [f"{override}:2:9", f"{override}:2:32"]
+    assert override.read_text() == loaded.sources[str(override)]
+
+
+@pytest.mark.parametrize("dangling", [True, False])
+def test_an_override_that_cannot_be_read_opens_nothing(file, layout, dangling):
+    override = file.parent / "sandbox.override.yaml"
+    override.symlink_to("nowhere") if dangling else override.write_bytes(b"\xff")
+    loaded = pipeline.load(file, layout)
+    assert loaded.desired is None
+    assert "File not readable" in [problem.summary for problem in loaded.diagnostics]

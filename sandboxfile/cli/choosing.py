@@ -15,17 +15,16 @@ from typing import Any
 
 from sandboxfile import pipeline
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
-from sandboxfile.cli.project import WrongFile, find_file, find_upward, show_problems, this_layout
+from sandboxfile.cli.project import WrongFile, find_file, find_upward, given_with, show_problems, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.images.saved import find_saved, list_saved
 from sandboxfile.language.adding import plain
-from sandboxfile.language.document import parse
 from sandboxfile.model.references import BASE_KINDS, is_saved_tag
 from sandboxfile.names import name_from
-from sandboxfile.resolve.render import config
+from sandboxfile.resolve.render import config, escaped
 
 MODES = ("allow", "deny")
 _SAVED, _TAR, _DOCKER = "saved:", "tar:", "docker:"
@@ -58,7 +57,11 @@ class Here:
     @cached_property
     def loaded(self) -> pipeline.Loaded | None:
         """The file, right or wrong; None when there is none."""
-        return pipeline.load(self.path, this_layout(), frozen=None) if self.path is not None else None
+        return (
+            pipeline.load(self.path, this_layout(), frozen=None, given=given_with(self._args))
+            if self.path is not None
+            else None
+        )
 
     @property
     def project(self) -> str | None:
@@ -123,9 +126,8 @@ class Here:
     def _policies(self, names: Collection[str]) -> dict[str, Any]:
         """These and the enforced ones, with all that they extend, as they are written."""
         assert self.loaded is not None
-        document, _ = parse(self.loaded.sources[str(self.path)], str(self.path))
-        assert document is not None, "it was loaded"
-        written = plain(document.root).get("policies") or {}
+        assert self.loaded.root is not None, "it was loaded"
+        written = escaped(plain(self.loaded.root).get("policies") or {})
         held = [name for name, policy in written.items() if (policy or {}).get("enforce")]
         return {name: policy for start in (*sorted(names), *held) for name, policy in _extended(start, written)}
 

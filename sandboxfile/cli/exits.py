@@ -3,6 +3,7 @@
 OK = 0
 FAILED = 1
 CHANGES = 2
+DRIFT = 2
 BLOCKED = 2
 USAGE = 64
 BUG = 70
@@ -12,7 +13,7 @@ INTERRUPTED = 130
 MEANINGS: tuple[tuple[int, str], ...] = (
     (OK, "done"),
     (FAILED, "the file is wrong, a step failed, or the host or a sandbox did"),
-    (CHANGES, "`plan --detailed-exitcode`: there are changes; `policy explain`: blocked; `review`: findings"),
+    (CHANGES, "`plan --detailed-exitcode`: changes; `drift`: drift; `policy explain`: blocked; `review`: findings"),
     (USAGE, "wrong arguments"),
     (BUG, "a bug in sandboxfile"),
     (EXEC_FAILED, "`exec`, `shell`, `run`, `attach`: sbx itself failed; every other code is that of what ran inside"),

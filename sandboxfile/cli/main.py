@@ -23,6 +23,7 @@ from sandboxfile.errors import SandboxfileError
 # with the table of those as COMMANDS.
 VERBS: dict[str, str] = {
     "init": "write a commented sandbox.yaml to start from",
+    "import": "write a sandbox.yaml made of another program's file",
     "validate": "check the sandbox file",
     "config": "print the sandbox file fully resolved",
     "schema": "print the JSON Schema of the sandbox file",
@@ -31,10 +32,12 @@ VERBS: dict[str, str] = {
     "attach": "come back to the terminal of a sandbox's agent",
     "adopt": "write a sandbox that `run` made into the sandbox file",
     "plan": "show what `up` would change, and why",
+    "apply": "do a plan that `plan -o` saved, exactly as it is",
     "up": "make the sandboxes as the file describes them",
     "down": "stop and delete the project's sandboxes",
     "ls": "list sandboxes",
     "status": "show one sandbox in detail",
+    "drift": "show what moved away from what was applied",
     "exec": "run a command in a sandbox",
     "shell": "open a login shell in a sandbox",
     "review": "list what an agent changed that would run on this host",
@@ -66,6 +69,7 @@ class VerbParser(argparse.ArgumentParser):
     verb: str | None = None  # `up`; `network.log` for a verb of a verb
     verbs: Mapping[str, str] = VERBS  # those that can follow it
     loaded = False
+    repeated: dict[str, list[str]]  # options that may be repeated, of all verbs of one command line together
     passes_on = False  # words after `--` are for somebody else: `arguments`; before it options and words may mix
 
     def load(self) -> None:
@@ -109,19 +113,44 @@ class VerbParser(argparse.ArgumentParser):
         self.exit(code, f"error: {message}\nhint: {hint}\n")
 
 
-class Once(argparse.Action):
-    """An option that is refused the second time, not silently overwritten."""
+class Append(argparse.Action):
+    """An option that may be repeated, before the verb and after it."""
 
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        if getattr(namespace, self.dest, None) is not None:
-            parser.error(f"argument {option_string}: may be given once")
-        setattr(namespace, self.dest, values)
+    def __call__(self, parser: Any, namespace: Any, values: Any, _option: str | None = None) -> None:
+        # argparse gives each verb a namespace of its own, and would keep only what comes after the last verb.
+        found = parser.repeated.setdefault(self.dest, [])
+        found.append(values)
+        setattr(namespace, self.dest, found)
+
+
+class First(Append):
+    """The same; what goes by the option's own name is the first."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, _option: str | None = None) -> None:
+        super().__call__(parser, namespace, values)
+        setattr(namespace, self.dest, parser.repeated[self.dest][0])
+        namespace.more_files = parser.repeated[self.dest][1:]
 
 
 def add_shared_options(parser: argparse.ArgumentParser) -> None:
     """Options of every verb, before it or after it. A verb's own short option (`logs -f`) wins over a shared one."""
     missing = argparse.SUPPRESS
-    parser.add_argument("-f", "--file", metavar="FILE", action=Once, default=missing, help="the sandbox file")
+    parser.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        action=First,
+        default=missing,
+        help="the sandbox file; those given after it are merged upon it, in order",
+    )
+    parser.add_argument(
+        "--env-file",
+        dest="variables",
+        metavar="FILE",
+        action=Append,
+        default=missing,
+        help="variables for ${...} in the sandbox file, beneath .env and the environment; may be repeated",
+    )
     parser.add_argument("-C", "--directory", metavar="DIR", default=missing, help="act as if started in DIR")
     parser.add_argument("--no-color", action="store_true", default=missing, help="no colours (also: NO_COLOR)")
 
@@ -136,11 +165,12 @@ def build_parser() -> VerbParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.repeated = {}
     add_shared_options(parser)
     parser.add_argument("-v", "--version", action="version", version=f"sbx {__version__}")
     verbs = add_verbs(parser, VERBS, "", required=False)
     for verb in HIDDEN_VERBS:
-        _add_verb(verbs, verb, verb)
+        _add_verb(parser, verbs, verb, verb)
     return parser
 
 
@@ -150,11 +180,11 @@ def add_verbs(parser: VerbParser, verbs: Mapping[str, str], prefix: str, *, requ
         title="commands", metavar="COMMAND", dest=f"{prefix}verb", parser_class=VerbParser, required=required
     )
     for verb, purpose in verbs.items():
-        _add_verb(table, verb, f"{prefix}{verb}", help=purpose)
+        _add_verb(parser, table, verb, f"{prefix}{verb}", help=purpose)
     return table
 
 
-def _add_verb(verbs: Any, name: str, verb: str, **options: Any) -> None:
+def _add_verb(above: VerbParser, verbs: Any, name: str, verb: str, **options: Any) -> None:
     parser = verbs.add_parser(
         name,
         allow_abbrev=False,
@@ -163,6 +193,7 @@ def _add_verb(verbs: Any, name: str, verb: str, **options: Any) -> None:
         **options,
     )
     parser.verb = verb
+    parser.repeated = above.repeated
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -200,6 +231,8 @@ def _run_verb(args: argparse.Namespace, console: Console) -> int:
     if getattr(args, "no_color", False):
         console.color = False
     args.file = getattr(args, "file", None)
+    args.more_files = getattr(args, "more_files", [])
+    args.variables = getattr(args, "variables", [])
     if directory := getattr(args, "directory", None):
         os.chdir(directory)
     code: int = args.run(args, console)

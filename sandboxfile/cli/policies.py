@@ -6,8 +6,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from sandboxfile import pipeline
-from sandboxfile.cli.project import find_file, find_sandboxes, find_upward, known_sandboxes, show_problems, this_layout
+from sandboxfile.cli.project import (
+    find_file,
+    find_sandboxes,
+    find_upward,
+    known_sandboxes,
+    load_file,
+    show_problems,
+    this_layout,
+)
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.statedir import read_record
@@ -57,7 +64,7 @@ def _planned(name: str, args: argparse.Namespace, console: Console) -> Held | No
     if args.file is None and find_upward() is None:
         return None
     path = find_file(args.file)
-    loaded = pipeline.load(path, this_layout())
+    loaded = load_file(args)
     if loaded.desired is None:
         if not any(id.name == name for id in known_sandboxes(this_layout())):
             show_problems(loaded, console)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sandboxfile.cli.views.console import Console
     from sandboxfile.diagnostics import Diagnostics
     from sandboxfile.model.desired import DesiredState
-    from sandboxfile.pipeline import Loaded
+    from sandboxfile.pipeline import Given, Loaded
 
 
 class WrongFile(SandboxfileError):
@@ -49,15 +49,32 @@ def find_upward() -> Path | None:
     return inputs.find_file(Path.cwd())
 
 
+def load_file(args: argparse.Namespace, *, frozen: bool | None = False, templates: Sequence[str] = ()) -> "Loaded":
+    """Load the sandbox file that the arguments mean, right or wrong. Raises NotFoundError."""
+    from sandboxfile import pipeline
+
+    path = find_file(args.file)
+    return pipeline.load(path, this_layout(), frozen=frozen, templates=templates, given=given_with(args))
+
+
+def given_with(args: argparse.Namespace) -> "Given":
+    """What the arguments say of the file besides its name. Raises NotFoundError."""
+    from sandboxfile.pipeline import Given
+
+    more, env_files = tuple(map(Path, args.more_files)), tuple(map(Path, args.variables))
+    for path in (*more, *env_files):
+        if not path.is_file():
+            raise NotFoundError(f"there is no file {path}")
+    return Given(more, args.file is None, env_files)
+
+
 def load_project(args: argparse.Namespace, console: "Console", templates: Sequence[str] = ()) -> "DesiredState":
     """Load the sandbox file, show what is wrong with it, and give what it asks for. Raises WrongFile.
 
     With --frozen the lock must hold the `templates` (none given: those that sandboxes use).
     """
-    from sandboxfile import pipeline
-
     frozen = getattr(args, "frozen", False)
-    loaded = pipeline.load(find_file(args.file), this_layout(), frozen=frozen, templates=templates)
+    loaded = load_file(args, frozen=frozen, templates=templates)
     show_problems(loaded, console)
     if loaded.desired is None:
         raise WrongFile("the sandbox file has errors; nothing was changed")
@@ -114,9 +131,7 @@ def project_here(args: argparse.Namespace) -> str | None:
     """The project of the sandbox file given or found upward; None when there is none, or it is wrong."""
     if args.file is None and find_upward() is None:
         return None
-    from sandboxfile import pipeline
-
-    loaded = pipeline.load(find_file(args.file), this_layout())
+    loaded = load_file(args)
     return loaded.desired.project if loaded.desired is not None else None
 
 

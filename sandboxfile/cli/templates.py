@@ -15,9 +15,9 @@ from sandboxfile import pipeline
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.cli.project import (
     WrongFile,
-    find_file,
     find_upward,
     known_sandboxes,
+    load_file,
     load_project,
     show_problems,
     this_layout,
@@ -75,7 +75,7 @@ def templates_here(args: argparse.Namespace, console: Console, names: Sequence[s
 
 def names_in_file(args: argparse.Namespace) -> list[str]:
     """The templates of the file here, right or wrong."""
-    file = pipeline.load(find_file(args.file), this_layout()).file
+    file = load_file(args).file
     return list(file.templates) if file is not None else []
 
 

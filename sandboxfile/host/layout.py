@@ -217,6 +217,11 @@ class Layout:
         return self.state / "approvals.json"
 
     @property
+    def plan_key(self) -> Path:
+        """What saved plans are sealed with (`host.plan_files`)."""
+        return self.state / "plan.key"
+
+    @property
     def saved(self) -> Path:
         """Holds `TAG/` for every saved or imported template: state, for nothing can make it anew."""
         return self.state / "templates"

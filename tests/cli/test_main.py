@@ -93,7 +93,6 @@ def test_the_readme_lists_the_commands_and_exit_codes_as_they_are():
         (["--colour"], exits.USAGE, "unrecognized arguments: --colour"),
         (["up", "--parallel", "0"], exits.USAGE, "--parallel"),
         (["plan", "--detailed"], exits.USAGE, "--detailed"),
-        (["-f", "a", "plan", "-f", "b", "-f", "c"], exits.USAGE, "may be given once"),
         (["logs", "--main", "--console", "box"], exits.USAGE, "not allowed with"),
         (["exec"], exits.EXEC_FAILED, "NAME"),
         (["run"], exits.EXEC_FAILED, "AGENT|NAME"),
@@ -200,3 +199,11 @@ def test_the_command_inside_keeps_its_options():
     assert args.command == ["ls", "-e", "--help", "--", "x"]
     assert (args.interactive, args.tty, args.env, args.name) == (True, True, ["A=1", "B"], "box")
     assert parse(["exec", "box", "--", "-x"]).command[-1] == "-x"
+
+
+def test_files_and_env_files_may_be_repeated_before_the_verb_and_after_it():
+    parser = build_parser()
+    args = parser.parse_args(
+        ["-f", "a", "--env-file", "x", "policy", "-f", "b", "show", "-f", "c", "--env-file", "y", "w"]
+    )
+    assert (args.file, args.more_files, args.variables) == ("a", ["b", "c"], ["x", "y"])

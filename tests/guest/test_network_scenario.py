@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
-from sandboxfile.apply.building import build_image
+from sandboxfile.applying.building import build_image
 from sandboxfile.guest.channel import Guest
 from sandboxfile.guest.config import PORTS, GuestConfig, encode
 from sandboxfile.guest.keys import make_keys

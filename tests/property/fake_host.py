@@ -25,7 +25,7 @@ import pytest
 import trio
 
 from sandboxfile import pipeline
-from sandboxfile.apply import drivers, machines, storage
+from sandboxfile.applying import drivers, machines, storage
 from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import BuildError, BusyError, ControlError, HostError, MachineError, StateError
@@ -323,7 +323,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
             patch.setattr(machines, name, getattr(host, name))
         patch.setattr(machines, "_spawn", host.spawn)
         patch.setattr(machines, "_has_ended", host.has_ended)
-        patch.setattr("sandboxfile.apply.building.build_image", host.build_image)
+        patch.setattr("sandboxfile.applying.building.build_image", host.build_image)
         patch.setattr("sandboxfile.images.boot.platform.build_platform", host.build_platform)
         patch.setattr("sandboxfile.vm.disks.grow_disk", host.grow_disk)
         yield

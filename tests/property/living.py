@@ -14,8 +14,8 @@ import trio
 import trio.testing
 
 from sandboxfile import pipeline
-from sandboxfile.apply import executor
-from sandboxfile.apply.journal import interrupted_steps
+from sandboxfile.applying import executor
+from sandboxfile.applying.journal import interrupted_steps
 from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
@@ -237,7 +237,7 @@ class Life:
             yield
 
     async def _execute(self, really: Any, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
-        watch = Watch(plan, parallel, self._check, self._fingerprint, self.host.boxes)
+        watch = Watch(plan, parallel, self._check, lambda: self._fingerprint(plan), self.host.boxes)
         self.executing += 1
         self.open = watch.open
         self._check(self.executing == 1, "two applies of one project at once")
@@ -256,8 +256,8 @@ class Life:
         watch.agree(outcome)
         return outcome
 
-    def _fingerprint(self) -> str:
-        return observation_fingerprint(self.host.observe_now(PROJECT))
+    def _fingerprint(self, plan: Plan) -> str:
+        return observation_fingerprint(self.host.observe_now(PROJECT), plan.steps)
 
     def _may_delete(self, id: SandboxId) -> str | None:
         """What is wrong with deleting this one now, if anything is."""

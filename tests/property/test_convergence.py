@@ -14,7 +14,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from sandboxfile.apply import drivers, executor, journal, machines
+from sandboxfile.applying import drivers, executor, journal, machines
 from sandboxfile.host import statedir
 from sandboxfile.planning import changes, project, sandbox, verbs
 
@@ -134,7 +134,7 @@ MUTATIONS = [
     # the executor and the journal
     Mutation("a failed step releases its dependents", executor._Walk.step, "if failed:", "if False:"),
     Mutation("needs not waited for", executor._Walk.step, "await self._ended[need].wait()", "pass"),
-    Mutation("the stale check removed", executor.execute, "if observation_fingerprint(observed) !=", "if '' =="),
+    Mutation("the stale check removed", executor.execute, "!= plan.observation", "== ''"),
     Mutation("more at once than allowed", executor._Walk.step, "async with self._turns:", "if True:"),
     Mutation("a failure forgotten", executor._Walk._run, "self.failed[step.key] = exc", "pass"),
     Mutation("begun steps not noted", journal.Journal.note, 'self._write({"begin": key})', "pass"),

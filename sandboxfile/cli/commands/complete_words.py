@@ -13,6 +13,7 @@ from sandboxfile.names import UNMANAGED, SandboxId
 _EXISTING = (
     *("status", "exec", "shell", "logs", "stop", "start", "restart", "rm"),
     *("network log", "network summary", "network proxy", "policy suggest", "save", "attach", "review", "forward"),
+    "drift",
 )
 _FOR_AGENTS = ("run", "create")  # `run` takes sandboxes as well, those of the file that do not exist too
 _OF_RUN = ("--name", "-t", "--template", "--policy", "--cpus", "--memory", "--disk", "--detach-keys", "--lock-timeout")
@@ -95,22 +96,20 @@ def _shown(id: SandboxId, here: str | None) -> str:
 
 
 def _names_in_file(args: argparse.Namespace) -> list[str]:
-    from sandboxfile import pipeline
-    from sandboxfile.cli.project import find_file
+    from sandboxfile.cli.project import load_file
 
-    loaded = pipeline.load(find_file(args.file), this_layout())
+    loaded = load_file(args)
     return [sandbox.id.name for sandbox in loaded.desired.sandboxes] if loaded.desired else []
 
 
 def _templates(args: argparse.Namespace, *, saved: bool) -> list[str]:
-    from sandboxfile import pipeline
     from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
-    from sandboxfile.cli.project import find_file
+    from sandboxfile.cli.project import load_file
     from sandboxfile.images.saved import list_saved
 
     found = set(BUILTIN_TEMPLATES)
     if args.file or find_upward():
-        loaded = pipeline.load(find_file(args.file), this_layout())
+        loaded = load_file(args)
         found.update(template.name for template in (loaded.desired.templates if loaded.desired else ()))
     if saved:
         found.update(info.tag for info in list_saved(this_layout()))
@@ -118,10 +117,9 @@ def _templates(args: argparse.Namespace, *, saved: bool) -> list[str]:
 
 
 def _tested_policies(args: argparse.Namespace) -> list[str]:
-    from sandboxfile import pipeline
-    from sandboxfile.cli.project import find_file
+    from sandboxfile.cli.project import load_file
 
-    loaded = pipeline.load(find_file(args.file), this_layout())
+    loaded = load_file(args)
     return [test.name.removeprefix("policy ") for test in loaded.policy_tests]
 
 

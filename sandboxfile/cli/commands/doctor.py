@@ -10,7 +10,7 @@ from dataclasses import asdict
 
 import anyio
 
-from sandboxfile import __version__, pipeline
+from sandboxfile import __version__
 from sandboxfile.cli import exits
 from sandboxfile.cli.checks import Check, worst
 from sandboxfile.cli.checks.building import check_building
@@ -19,11 +19,10 @@ from sandboxfile.cli.checks.egress import check_egress
 from sandboxfile.cli.checks.programs import check_programs
 from sandboxfile.cli.checks.rights import check_rights
 from sandboxfile.cli.checks.room import check_room
-from sandboxfile.cli.project import find_file, find_upward, this_layout
+from sandboxfile.cli.project import find_upward, load_file, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.text import harmless
-from sandboxfile.host.layout import Layout
 from sandboxfile.model.desired import DesiredState
 
 _MARKS = {"ok": ("ok", "green"), "warning": ("warning", "yellow"), "missing": ("MISSING", "red")}
@@ -35,7 +34,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     layout, uid = this_layout(), os.getuid()
-    desired = _desired(args, layout)
+    desired = _desired(args)
     checks = [
         *anyio.run(check_programs, uid),
         *check_building(desired, os.environ),
@@ -52,11 +51,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return exits.FAILED if verdict == "missing" else exits.OK
 
 
-def _desired(args: argparse.Namespace, layout: Layout) -> DesiredState | None:
+def _desired(args: argparse.Namespace) -> DesiredState | None:
     """What the file here asks for; None without a file, or with a wrong one (`validate` says what is wrong)."""
     if args.file is None and find_upward() is None:
         return None
-    return pipeline.load(find_file(args.file), layout).desired
+    return load_file(args).desired
 
 
 def report(checks: Sequence[Check], console: Console) -> str:

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 async def remove_leftovers(layout: Layout, console: Console) -> int:
     """Remove what killed builds left: machines and halves of images. What is being built stays."""
-    from sandboxfile.apply.storage import sweep_builds
+    from sandboxfile.applying.storage import sweep_builds
 
     left = [entry for entry in prune.survey(layout) if entry.kind == "leftover"]
     await to_thread.run_sync(sweep_builds, layout)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 async def save_one(id: SandboxId, tag: str, layout: Layout, console: Console, *, replace: bool) -> int:
     """Keep one sandbox, with progress."""
-    from sandboxfile.apply.building import save_sandbox
+    from sandboxfile.applying.building import save_sandbox
 
     async with show_progress(console) as emit, working(f"save {id}", f"as {tag}", emit) as report:
         info = await save_sandbox(layout, id, tag, report, replace=replace)

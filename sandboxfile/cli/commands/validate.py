@@ -4,7 +4,7 @@ import argparse
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.project import find_file, show_diagnostics, this_layout
+from sandboxfile.cli.project import find_file, load_file, show_diagnostics
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.diagnostics import to_json
 from sandboxfile.cli.views.json import write_json
@@ -17,7 +17,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     path = find_file(args.file)
-    loaded = pipeline.load(path, this_layout())
+    loaded = load_file(args)
     problems = in_order((*loaded.diagnostics, *pipeline.failed_policy_tests(loaded)))
     valid = not has_errors(problems)
     if args.format == "json":

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from sandboxfile.apply import building
+from sandboxfile.applying import building
 from sandboxfile.cli.main import run
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import BusyError

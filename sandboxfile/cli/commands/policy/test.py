@@ -6,9 +6,8 @@ Nothing is contacted: names are judged as they are, as if they led to public add
 import argparse
 from collections.abc import Iterator, Sequence
 
-from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.project import WrongFile, find_file, show_problems, this_layout
+from sandboxfile.cli.project import WrongFile, load_file, show_problems
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.text import did_you_mean, one_line, table
@@ -26,7 +25,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    loaded = pipeline.load(find_file(args.file), this_layout())
+    loaded = load_file(args)
     show_problems(loaded, console)
     if loaded.desired is None:
         raise WrongFile("the sandbox file has errors; nothing was tested")

@@ -7,14 +7,12 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 
-from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.project import find_file, find_upward, this_layout
+from sandboxfile.cli.project import find_file, find_upward, load_file, this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.secrets import Host, Stored, Used, listing, listing_object
 from sandboxfile.host.approvals import Approval, read_approvals, source_key
-from sandboxfile.host.layout import Layout
 from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.secrets.store import Store
@@ -29,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     layout = this_layout()
     approved = read_approvals(layout)
-    used = used_secrets(_sandboxes(args, layout, console), approved)
+    used = used_secrets(_sandboxes(args, console), approved)
     stored = stored_secrets(Store(layout, os.environ).places(), used, approved)
     shown = {source_key(each.source) for each in used} | {_stored_key(each.name) for each in stored}
     rest = sorted(item for item in approved if item.source_key not in shown)
@@ -42,12 +40,12 @@ def run(args: argparse.Namespace, console: Console) -> int:
     return exits.OK
 
 
-def _sandboxes(args: argparse.Namespace, layout: Layout, console: Console) -> Sequence[DesiredSandbox]:
+def _sandboxes(args: argparse.Namespace, console: Console) -> Sequence[DesiredSandbox]:
     """Those of the file here; none without one, or with a wrong one."""
     if args.file is None and find_upward() is None:
         return ()
     path = find_file(args.file)
-    desired = pipeline.load(path, layout, frozen=None).desired
+    desired = load_file(args, frozen=None).desired
     if desired is None:
         console.warn(f"{path} has errors (sbx validate): its secrets are not listed")
         return ()

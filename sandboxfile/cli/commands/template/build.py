@@ -126,7 +126,7 @@ async def build_all(
 
 async def build_one(template: DesiredTemplate, layout: Layout, emit: Emit, *, fresh: bool = False) -> ImageInfo:
     """Build one image, and tell how it goes. Raises what the build raises; BuildError too when it must be another."""
-    from sandboxfile.apply.building import build_image
+    from sandboxfile.applying.building import build_image
 
     reason = "asked for anew" if fresh else "its image is not in the cache"
     async with working(f"template {template.name}", reason, emit) as report:

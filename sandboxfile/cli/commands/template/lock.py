@@ -15,7 +15,7 @@ import anyio
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.commands.template.build import add_build_options, build_one, check_room
-from sandboxfile.cli.project import WrongFile, find_file, show_diagnostics, show_problems, this_layout
+from sandboxfile.cli.project import WrongFile, load_file, show_diagnostics, show_problems, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.templates import not_found
 from sandboxfile.cli.views.console import Console
@@ -42,7 +42,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.frozen and args.update:
         raise SandboxfileError("--frozen changes nothing, and --update is there to change: give one of them")
-    loaded = pipeline.load(find_file(args.file), this_layout(), frozen=None)
+    loaded = load_file(args, frozen=None)
     show_problems(loaded, console)
     if loaded.desired is None or loaded.lock is None:
         raise WrongFile("the sandbox file or its lock has errors; nothing was changed")

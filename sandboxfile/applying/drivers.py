@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from anyio import to_thread
 
-from sandboxfile.apply import machines, storage
+from sandboxfile.applying import machines, storage
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import (
     Attach,
@@ -133,6 +133,8 @@ class HostDrivers:
         spec, paths = operation.spec, self.layout.sandbox(operation.spec.id)
         if is_locked(paths.lock):
             await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+            # An apply may have been killed between a policy and the values for it.
+            await self._provide(spec.id, spec.policy.credentials)
         applied = read_record(paths)
         done = setup_done(applied, spec)
         write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
@@ -148,7 +150,7 @@ class HostDrivers:
 
 
 async def _build_image(layout: Layout, template: DesiredTemplate, report: Report) -> None:
-    from sandboxfile.apply.building import build_image
+    from sandboxfile.applying.building import build_image
     from sandboxfile.images.held import hold_to_lock
 
     image = await build_image(layout, template, report)

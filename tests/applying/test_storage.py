@@ -6,7 +6,7 @@ import os
 import anyio
 import pytest
 
-from sandboxfile.apply import storage
+from sandboxfile.applying import storage
 from sandboxfile.errors import BuildError, BusyError, HostError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, is_locked, read_record, sandbox_directories, try_lock

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from sandboxfile.apply import machines
+from sandboxfile.applying import machines
 from sandboxfile.errors import MachineError
 from sandboxfile.host.statedir import is_locked, try_lock
 from sandboxfile.names import SandboxId

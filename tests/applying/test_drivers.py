@@ -6,8 +6,8 @@ from functools import partial
 import anyio
 import pytest
 
-from sandboxfile.apply import drivers, machines
-from sandboxfile.apply.drivers import HostDrivers
+from sandboxfile.applying import drivers, machines
+from sandboxfile.applying.drivers import HostDrivers
 from sandboxfile.control import messages
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
 from sandboxfile.host.statedir import is_locked, read_record, write_record

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, cast, override
 
-from sandboxfile.apply import inside, package_steps
+from sandboxfile.applying import inside, package_steps
 from sandboxfile.errors import BuildError
 from sandboxfile.model.packages import Manager
 from sandboxfile.model.template import BuildStep, PlacedFile, Versions

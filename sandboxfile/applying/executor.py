@@ -32,11 +32,11 @@ class Drivers(Protocol):
 async def execute(plan: Plan, drivers: Drivers, emit: Emit, *, parallel: int = 4) -> Outcome:
     """Do the plan's steps, up to `parallel` at a time.
 
-    Raises StaleError, and does nothing, when what the plan was made from has moved. Failures of steps are in the
-    outcome. Cancelled, or when `emit` raises: running steps are cancelled, no other begins.
+    Raises StaleError, and does nothing, when what they rest on has moved; what none of them concerns may. Failures of
+    steps are in the outcome. Cancelled, or when `emit` raises: running steps are cancelled, no other begins.
     """
     observed = await drivers.observe(plan.project)
-    if observation_fingerprint(observed) != plan.observation:
+    if observation_fingerprint(observed, plan.steps) != plan.observation:
         raise StaleError("something changed since the plan was made", hint="plan again")
     walk = _Walk(plan, drivers, emit, anyio.Semaphore(parallel))
     await together(*(partial(walk.step, step) for step in plan.steps))

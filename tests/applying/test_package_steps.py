@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sandboxfile.apply import package_steps
+from sandboxfile.applying import package_steps
 from sandboxfile.errors import BuildError
 from sandboxfile.model.template import BuildStep
 

@@ -13,9 +13,9 @@ from functools import partial
 
 from anyio import to_thread
 
-from sandboxfile.apply.build_sandbox import build_sandbox
-from sandboxfile.apply.exporting import Exporter, certificates, digests_of, known_of
-from sandboxfile.apply.storage import Foundation
+from sandboxfile.applying.build_sandbox import build_sandbox
+from sandboxfile.applying.exporting import Exporter, certificates, digests_of, known_of
+from sandboxfile.applying.storage import Foundation
 from sandboxfile.errors import BuildError, BusyError, NotFoundError, StateError
 from sandboxfile.host.copying import copy_file
 from sandboxfile.host.layout import Layout, SandboxPaths

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
-from sandboxfile.apply import machines
+from sandboxfile.applying import machines
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import ensure_directories, is_locked, write_record
 from sandboxfile.images import cache, store

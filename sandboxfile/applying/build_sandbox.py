@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import anyio
 from anyio import to_thread
 
-from sandboxfile.apply import machines, storage
+from sandboxfile.applying import machines, storage
 from sandboxfile.errors import HostError, MachineError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.spawn import tail

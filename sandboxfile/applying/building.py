@@ -17,12 +17,12 @@ from typing import Any, Self
 
 from anyio import to_thread
 
-from sandboxfile.apply import traffic
-from sandboxfile.apply.build_sandbox import build_sandbox
-from sandboxfile.apply.exporting import Exporter, certificates, digests_of, known_of
-from sandboxfile.apply.saving import save_sandbox as save_sandbox
-from sandboxfile.apply.steps import pack_files, run_step, title_of
-from sandboxfile.apply.storage import foundation
+from sandboxfile.applying import traffic
+from sandboxfile.applying.build_sandbox import build_sandbox
+from sandboxfile.applying.exporting import Exporter, certificates, digests_of, known_of
+from sandboxfile.applying.saving import save_sandbox as save_sandbox
+from sandboxfile.applying.steps import pack_files, run_step, title_of
+from sandboxfile.applying.storage import foundation
 from sandboxfile.errors import BuildError, ControlError, SandboxfileError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.images import cache, store

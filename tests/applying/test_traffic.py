@@ -2,7 +2,7 @@
 
 import json
 
-from sandboxfile.apply.traffic import blocked
+from sandboxfile.applying.traffic import blocked
 
 
 def test_hosts_that_were_blocked_each_once_and_nothing_that_is_no_record(tmp_path):

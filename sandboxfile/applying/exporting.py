@@ -16,7 +16,7 @@ from typing import BinaryIO, cast
 
 from anyio import to_thread
 
-from sandboxfile.apply import inside
+from sandboxfile.applying import inside
 from sandboxfile.errors import GuestError
 from sandboxfile.guest import cleaning
 from sandboxfile.guest.changes import LIST_COMMAND, LISTING_LIMIT, Changes, Known, Listing, Stat, compare, parse

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from sandboxfile.apply import building
+from sandboxfile.applying import building
 from sandboxfile.errors import BuildError, ControlError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import ensure_directories

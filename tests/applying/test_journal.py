@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from sandboxfile.apply.journal import Journal, interrupted_steps
+from sandboxfile.applying.journal import Journal, interrupted_steps
 from sandboxfile.errors import HostError, MachineError
 from sandboxfile.model.events import StepFailed, StepFinished, StepProgress, StepStarted
 from sandboxfile.model.plan import Plan, Step, StopSandbox

@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from sandboxfile.apply.steps import pack_files, title_of
+from sandboxfile.applying.steps import pack_files, title_of
 from sandboxfile.errors import BuildError
 from sandboxfile.model.template import BuildStep, PlacedFile
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from anyio import to_thread
 
-from sandboxfile.apply import inside
+from sandboxfile.applying import inside
 from sandboxfile.control.messages import Exec, Exited, Started
 from sandboxfile.control.server import Conversation, listen, serve
 from sandboxfile.errors import ControlError, GuestError

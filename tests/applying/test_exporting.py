@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from sandboxfile.apply.exporting import _append, certificates, digests_of, known_of
+from sandboxfile.applying.exporting import _append, certificates, digests_of, known_of
 from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.images.layers.tree import Entry
 

@@ -1,0 +1,74 @@
+"""What would change, and the change itself."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Literal
+
+from sandboxfile import pipeline
+from sandboxfile.api.applying import ATTEMPTS, LOCK_TIMEOUT, carry_out, nothing
+from sandboxfile.api.blocking import blocking
+from sandboxfile.api.projects import Project
+from sandboxfile.cli.project import this_layout
+from sandboxfile.cli.views.diagnostics import render_human
+from sandboxfile.cli.views.text import harmless
+from sandboxfile.model.events import Event, Outcome
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.planning import render as planning
+
+
+def plan(
+    project: Project,
+    *,
+    only: Sequence[str] = (),
+    goal: Literal["up", "down"] = "up",
+    remove_orphans: bool = False,
+    allow_destroy: bool = False,
+    overcommit: bool = False,
+) -> Plan:
+    """What `apply` would do, and why; changes nothing. `plan.steps` is empty when everything is as it should be.
+
+    `only` limits it to some sandboxes of the file. With `goal="down"` they are stopped and deleted. `remove_orphans`:
+    delete what is no longer in the file; `allow_destroy`: delete or replace also what is protected; `overcommit`: go on
+    although this host may be too small. A plan that cannot be applied says why in `plan.diagnostics`.
+    """
+    if isinstance(only, str):
+        raise TypeError(f"only is a list of names: only=[{only!r}]")
+    options = PlanOptions(goal=goal, only=tuple(only), remove_orphans=remove_orphans, allow_destroy=allow_destroy)
+    fit: pipeline.Fit | None = None if goal == "down" else "overcommit" if overcommit else "refuse"
+    return blocking(partial(pipeline.make_plan, project.desired, this_layout(), options, fit))
+
+
+def render(plan: Plan) -> str:
+    """A plan for people, as `sbx plan` prints it: a line per object and field, and what keeps it from being done."""
+    said = render_human(plan.diagnostics, {})
+    return harmless(f"{said}{planning.render(plan)}").rstrip()
+
+
+def apply(
+    what: Project | Plan,
+    *,
+    on_progress: Callable[[Event], None] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    parallel: int = 4,
+) -> Outcome:
+    """Make it so: a project as its file describes it, or exactly a plan. Returns when every step has succeeded.
+
+    `on_progress` is told what happens, from this thread. `lock_timeout`: seconds to wait for another sbx at work on
+    the project; `parallel`: steps at a time.
+    Raises PlanRefused and SecretsNotReady before anything is changed, StaleError when the world is no longer the one
+    that a given plan was made for, BusyError, and the error of the step that failed: CommandError for a `setup`.
+    What was done before stays done; the next `apply` of the project goes on from there.
+    """
+
+    async def given() -> Plan:
+        assert isinstance(what, Plan)
+        return what
+
+    async def anew() -> Plan:
+        assert isinstance(what, Project)
+        return await pipeline.make_plan(what.desired, this_layout(), PlanOptions(), "refuse")
+
+    make: Callable[[], Awaitable[Plan]] = given if isinstance(what, Plan) else anew
+    attempts = 1 if isinstance(what, Plan) else ATTEMPTS
+    emit = on_progress or nothing
+    return blocking(partial(carry_out, make, emit, lock_timeout=lock_timeout, parallel=parallel, attempts=attempts))

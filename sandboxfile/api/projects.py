@@ -1,0 +1,85 @@
+"""A sandbox file as a program sees it: right, with its warnings, or an error that says all that is wrong with it."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxfile import pipeline
+from sandboxfile.api.blocking import explained
+from sandboxfile.api.sandboxes import Sandbox
+from sandboxfile.cli.project import find_file, this_layout
+from sandboxfile.cli.views.diagnostics import render_human
+from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.diagnostics import Diagnostics
+from sandboxfile.errors import NotFoundError, SandboxfileError
+from sandboxfile.model.desired import DesiredState
+
+
+class InvalidFile(SandboxfileError):
+    """The sandbox file is wrong. The message has everything that is, each with file:line:column, snippet and hint.
+
+    `diagnostics` are the same as values, warnings among them.
+    """
+
+    def __init__(self, path: Path, loaded: pipeline.Loaded) -> None:
+        rendered = render_human(loaded.diagnostics, loaded.sources).rstrip()
+        super().__init__(f"{path} has errors\n{rendered}")
+        self.diagnostics = loaded.diagnostics
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What a sandbox file asks for. `project["web"]` is a handle of its sandbox `web`, which may not exist yet.
+
+    `desired` is all of it, resolved, as `sbx config` shows it; `warnings` are what somebody should look at.
+    """
+
+    path: Path
+    desired: DesiredState
+    warnings: Diagnostics = ()
+
+    @property
+    def name(self) -> str:
+        return self.desired.project
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Those of its sandboxes, sorted."""
+        return tuple(sandbox.id.name for sandbox in self.desired.sandboxes)
+
+    def __getitem__(self, name: str) -> Sandbox:
+        """Raises NotFoundError when the file has no such sandbox."""
+        for sandbox in self:
+            if sandbox.name == name:
+                return sandbox
+        hint = did_you_mean(name, list(self.names)) or f"there are: {', '.join(self.names) or 'none'}"
+        with explained():
+            raise NotFoundError(f"{self.path} has no sandbox {name}", hint=hint)
+
+    def __iter__(self) -> Iterator[Sandbox]:
+        return (Sandbox(sandbox.id) for sandbox in self.desired.sandboxes)
+
+    def __len__(self) -> int:
+        return len(self.desired.sandboxes)
+
+
+def load(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    env_files: Sequence[str | os.PathLike[str]] = (),
+    frozen: bool = False,
+) -> Project:
+    """Read a sandbox file; without `path` the nearest sandbox.yaml here or above, with the override beside it.
+
+    `env_files` have values for `${NAME}` in the file, beneath those of the environment, as `sbx --env-file`.
+    With `frozen` it is an error when a template is not exactly as sandbox.lock has it.
+    Raises InvalidFile when the file is wrong, NotFoundError when there is none, HostError when it is unreadable.
+    """
+    with explained():
+        found = find_file(os.fspath(path) if path is not None else None)
+        given = pipeline.Given(override=path is None, env_files=tuple(map(Path, env_files)))
+        loaded = pipeline.load(found, this_layout(), frozen=frozen, given=given)
+        if loaded.desired is None:
+            raise InvalidFile(found, loaded)
+        return Project(found.absolute(), loaded.desired, loaded.diagnostics)

@@ -1,0 +1,147 @@
+"""Planning and applying from a program: what is raised, and when."""
+
+import asyncio
+import threading
+
+import pytest
+
+from sandboxfile.api import PlanRefused, SandboxfileError, SecretsNotReady, apply, load, plan, render
+from sandboxfile.api.applying import succeeded
+from sandboxfile.applying import machines
+from sandboxfile.errors import BusyError, CommandError, StaleError
+from sandboxfile.host.approvals import Approval, approve
+from sandboxfile.host.statedir import is_locked, try_lock
+from sandboxfile.model.events import Outcome, StepFinished
+
+from .conftest import FILE, fill
+
+SECRET = "secrets: {key: {env: KEY, inject: [{host: api.example.com, header: X-Key}]}}\n"
+
+
+def with_web(file, layout, **text):
+    file.write_text(FILE.replace('18080:80"]}', '18080:80"]' + text["web"] + "}") + text.get("more", ""))
+    fill(layout, file)
+    return load(file)
+
+
+def test_a_plan_says_what_apply_then_does_and_afterwards_there_is_nothing_to_do(project, layout):
+    made = plan(project)
+    assert [step.key for step in made.steps] == ["create web", "start web"]
+    assert "+ sandbox web: create" in render(made)
+    assert not layout.sandboxes.joinpath("shop").exists()
+    events = []
+    outcome = apply(made, on_progress=events.append)
+    assert set(outcome.done) == {"create web", "start web"}
+    assert [event.key for event in events if isinstance(event, StepFinished)] == ["create web", "start web"]
+    assert is_locked(layout.sandbox(project["web"].id).lock)
+
+
+def test_a_project_is_applied_again_without_a_change(web, project):
+    again = plan(project)
+    assert [change.action for change in again.changes if change.action in ("create", "replace", "delete")] == []
+    assert "create web" not in apply(project).done
+
+
+def test_the_goal_down_deletes(web, project, layout):
+    apply(plan(project, goal="down"))
+    assert not layout.sandbox(web.id).root.exists()
+
+
+def test_names_are_a_list_and_unknown_ones_are_refused(project):
+    with pytest.raises(TypeError, match=r"only=\['web'\]"):
+        plan(project, only="web")
+    refused = plan(project, only=["wbe"])
+    assert refused.steps == ()
+    assert "error:" in render(refused)
+    with pytest.raises(PlanRefused, match="wbe") as caught:
+        apply(refused)
+    assert caught.value.diagnostics == refused.diagnostics
+
+
+def test_what_is_protected_stays_unless_told_otherwise(file, layout):
+    project = with_web(file, layout, web=", protect: true")
+    apply(project)
+    with pytest.raises(PlanRefused):
+        apply(plan(project, goal="down"))
+    with pytest.raises(PlanRefused):
+        project["web"].remove()
+    project["web"].remove(allow_destroy=True)
+    assert not layout.sandbox(project["web"].id).root.exists()
+
+
+def test_a_plan_that_was_overtaken_is_refused_and_a_project_planned_again(project, monkeypatch):
+    made = plan(project)
+    apply(project)
+    with pytest.raises(StaleError):
+        apply(made)
+
+
+def test_somebody_else_at_work_is_waited_for_and_then_told(project, layout):
+    handle = try_lock(layout.project_lock("shop"))
+    assert handle is not None
+    with pytest.raises(BusyError) as caught:
+        apply(project, lock_timeout=0)
+    assert caught.value.__notes__[0].startswith("hint: ")
+
+
+def test_the_error_of_a_failed_step_is_raised_as_it_is(file, layout):
+    project = with_web(file, layout, web=', setup: ["false"]')
+    with pytest.raises(CommandError, match="the setup command `false` failed") as caught:
+        apply(project)
+    assert caught.value.exit_code == 1
+    notes = "\n".join(caught.value.__notes__)
+    assert "in the step: " in notes
+    assert "it said no" in notes
+    assert project["web"].status() == "running"
+
+
+def test_several_failures_are_all_told():
+    failed = (("start a", SandboxfileError("no a")), ("start b", SandboxfileError("no b")))
+    with pytest.raises(SandboxfileError, match="no a") as caught:
+        succeeded(Outcome((), failed, ("main a",)))
+    assert caught.value.__notes__[1:] == ["failed as well: start b: no b", "not done because of it: main a"]
+
+
+def test_a_secret_that_nobody_approved_is_told_with_the_command_before_anything_is_there(file, layout, monkeypatch):
+    project = with_web(file, layout, web=", secrets: [key]", more=SECRET)
+    monkeypatch.setenv("KEY", "value-of-the-key")
+    with pytest.raises(SecretsNotReady, match=r"api\.example\.com:443") as caught:
+        apply(project)
+    assert caught.value.hint == "sbx secret approve key api.example.com:443"
+    assert not layout.sandbox(project["web"].id).root.exists()
+    approve(layout, [Approval("env KEY", "api.example.com", 443)])
+    assert apply(project).ok
+
+
+def test_a_secret_that_is_not_there_is_told_before_anything_is(file, layout, monkeypatch):
+    project = with_web(file, layout, web=", secrets: [key]", more=SECRET)
+    approve(layout, [Approval("env KEY", "api.example.com", 443)])
+    monkeypatch.delenv("KEY", raising=False)
+    with pytest.raises(SecretsNotReady, match="not available"):
+        apply(project)
+    assert not layout.sandbox(project["web"].id).root.exists()
+
+
+def test_a_caller_may_have_an_event_loop_of_its_own(project):
+    async def main():
+        return apply(project).ok and project["web"].exec(["true"]).returncode == 0
+
+    assert asyncio.run(main())
+
+
+def test_it_works_in_any_thread(project):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(apply(project)))
+    thread.start()
+    thread.join()
+    assert found[0].ok
+
+
+def test_an_interrupted_caller_leaves_nothing_locked(project, layout, monkeypatch):
+    async def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machines, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        apply(project)
+    assert not is_locked(layout.project_lock("shop"))

@@ -1,0 +1,139 @@
+"""A handle of one sandbox: commands and files, its life, its ports and its log."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from sandboxfile.api import ExecTimeout, Sandbox, SandboxfileError, executing
+from sandboxfile.errors import CommandError, NotFoundError
+from sandboxfile.host.directories import sandbox_directories
+
+
+def test_a_command_gives_its_code_and_both_streams(web):
+    done = web.exec(["sh", "-c", "echo out; echo err >&2; exit 7"])
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
+    assert web.exec("echo $0 $A", env={"A": "x y"}).stdout == "/bin/sh x y\n"
+    assert web.exec("kill -TERM $$").returncode == 143
+    assert web.exec(["pwd"], cwd="/usr").stdout == "/usr\n"
+    assert web.exec("echo $USER", user="root").stdout == "root\n"
+    assert web.exec(["printf", r"\377"]).stdout == "�"
+    with pytest.raises(ValueError, match="needs a program"):
+        web.exec([])
+
+
+def test_input_is_all_that_a_command_reads_and_without_it_there_is_none(web):
+    assert web.exec(["cat"], input="text é").stdout == "text é"
+    assert web.exec(["cat"], input=b"").stdout == ""
+    assert web.exec(["cat"], timeout=10).stdout_bytes == b""
+
+
+def test_much_goes_both_ways_at_once_and_stays_as_it_is(web):
+    data = bytes(range(256)) * 40_000
+    assert web.exec(["cat"], input=data).stdout_bytes == data
+
+
+def test_a_command_need_not_read_its_input(web):
+    assert web.exec(["true"], input=bytes(1 << 20)).returncode == 0
+
+
+def test_with_check_a_failure_is_an_error_with_what_it_printed(web):
+    with pytest.raises(CommandError, match="sh ended with exit code 3") as caught:
+        web.exec(["sh", "-c", "echo why >&2; exit 3"], check=True)
+    assert caught.value.exit_code == 3
+    assert "  why" in caught.value.__notes__
+
+
+def test_a_timeout_ends_the_command(web, tmp_path):
+    mark = tmp_path / "mark"
+    before = time.monotonic()
+    with pytest.raises(ExecTimeout, match=r"sh took longer than 0\.5 s") as caught:
+        web.exec(["sh", "-c", f"echo begun; echo $$ > {mark}; exec sleep 100"], timeout=0.5)
+    assert caught.value.stdout_bytes == b"begun\n"
+    assert time.monotonic() - before < 20
+    process = Path("/proc", mark.read_text().strip())
+    while process.exists():
+        assert time.monotonic() - before < 20
+        time.sleep(0.01)
+
+
+def test_a_command_that_prints_for_ever_is_ended(web, monkeypatch):
+    monkeypatch.setattr(executing, "OUTPUT_LIMIT", 1 << 20)
+    with pytest.raises(SandboxfileError, match="printed more than 1 MiB"):
+        web.exec(["yes"])
+
+
+def test_many_commands_at_once_do_not_mix(web):
+    with ThreadPoolExecutor(12) as pool:
+        done = list(pool.map(lambda number: web.exec(f"sleep 0.2; echo {number}; exit {number}"), range(12)))
+    assert [(each.returncode, each.stdout) for each in done] == [(number, f"{number}\n") for number in range(12)]
+
+
+def test_files_go_in_and_out_whole(web, tmp_path):
+    path = str(tmp_path / "-a file")
+    web.write_file(path, b"\x00\xff")
+    assert web.read_file(path) == b"\x00\xff"
+    web.write_file(path, "short")
+    assert web.read_file(path) == b"short"
+    with pytest.raises(CommandError, match="cat ended"):
+        web.read_file(str(tmp_path / "none"))
+    with pytest.raises(CommandError):
+        web.write_file(str(tmp_path / "no/directory"), "")
+
+
+def test_its_life(web, layout):
+    assert web.status() == "running"
+    web.stop()
+    assert web.status() == "stopped"
+    with pytest.raises(SandboxfileError, match="is not running") as caught:
+        web.exec(["true"])
+    assert caught.value.__notes__ == ["hint: start it: sbx start shop/web"]
+    web.start()
+    assert web.exec(["true"]).returncode == 0
+    web.remove()
+    assert sandbox_directories(layout) == []
+    for method in (web.status, web.start, web.stop, web.remove, lambda: web.port(80)):
+        with pytest.raises(NotFoundError, match="there is no sandbox shop/web"):
+            method()
+
+
+def test_an_existing_one_is_opened_by_name(web):
+    assert Sandbox.open("shop/web") == Sandbox.open("web") == web
+    assert (web.name, str(web)) == ("web", "shop/web")
+    with pytest.raises(NotFoundError, match="there is no sandbox wbe") as caught:
+        Sandbox.open("wbe")
+    assert "did you mean" in caught.value.__notes__[0].lower()
+
+
+def test_a_port_of_the_file_is_told_running_and_stopped(web):
+    assert web.port(80) == ("127.0.0.1", 18080)
+    web.stop()
+    assert web.port(80) == ("127.0.0.1", 18080)
+    with pytest.raises(NotFoundError, match="leads to shop/web:81"):
+        web.port(81)
+
+
+def test_a_forward_lasts_as_long_as_its_block(web, layout):
+    mark = layout.sandbox(web.id).root / "forwarding"
+    with web.forward(80) as (address, port):
+        assert address == "127.0.0.1"
+        assert 1024 <= port < 65536
+        assert mark.exists()
+    deadline = time.monotonic() + 20
+    while mark.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    with web.forward(80, host=18081) as there:
+        assert there == ("127.0.0.1", 18081)
+
+
+def test_the_network_log_is_read_as_records(web, layout):
+    assert web.network_log() == []
+    usual = {"time": "2026-01-01T00:00:00.000Z", "host": "api.example.com", "port": 443, "protocol": "https"}
+    lines = [{**usual, "verdict": "allowed"}, {**usual, "verdict": "denied", "reason": "no rule"}]
+    layout.sandbox(web.id).network_log.write_text("".join(json.dumps(line) + "\n" for line in lines) + "cut o")
+    assert [record.fields for record in web.network_log()] == lines
+    [blocked] = web.network_log(blocked=True)
+    assert (blocked.target, blocked.fields["reason"]) == ("api.example.com:443", "no rule")
