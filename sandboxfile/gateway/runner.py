@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+from collections.abc import AsyncIterator
 from functools import partial
 
 import anyio
@@ -32,13 +33,17 @@ async def run(layout: Layout, lock: int) -> int:
     resolver = Resolver(overrides)
     interception = Interception(overrides)
     registrations = Registrations(resolver, interception.get, partial(read, layout=layout, environ=os.environ))
-    with listen(layout.gateway_socket) as listener:
+    # Whoever finds it listening may also tell it to end.
+    with (
+        anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        listen(layout.gateway_socket) as listener,
+    ):
         try:
             async with beside(interception.load) as group:
                 gc.freeze()  # modules and tables for ever: not to be walked through at each collection
                 gc.set_threshold(_COLLECTED)
                 group.start_soon(registrations.serve, listener)
-                group.start_soon(_stop_on_signals, group.cancel_scope)
+                group.start_soon(_stop_on, signals, group.cancel_scope)
                 await registrations.until_idle(_FIRST, _LATER)
         finally:
             # The moment the lock is free another gateway may start: so the socket is not this one's to remove.
@@ -48,8 +53,7 @@ async def run(layout: Layout, lock: int) -> int:
     return 0
 
 
-async def _stop_on_signals(scope: anyio.CancelScope) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as arriving:
-        async for _ in arriving:
-            scope.cancel()
-            return
+async def _stop_on(signals: AsyncIterator[signal.Signals], scope: anyio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()
+        return

@@ -76,6 +76,8 @@ _RECORD = """\
 _TELL = """\
     if is_locked(paths.lock):
         await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+        # An apply may have been killed between a policy and the values for it.
+        await self._provide(spec.id, spec.policy.credentials)
 """
 _WRITE = """\
     applied = read_record(paths)
