@@ -142,7 +142,12 @@ def test_another_sandbox_uses_none_of_them(box):
 
 
 def test_values_are_nowhere_inside_nor_in_anything_that_sbx_keeps(box):
-    test_each_kind_arrives_at_its_host_and_nowhere_else(box)
+    box.sbx("restart", "box")  # what the servers of other tests have repeated is gone with the machine's memory
+    before = len(box.origin.seen())
+    for host in ("api", "cdn", "npm", "pip"):
+        assert box(f"curl -sS https://{host}.example.com/").stdout == "hello from the origin\n"
+    arrived = str(box.origin.seen()[before:])
+    assert all(VALUES[name] in arrived for name in ("header", "query", "spoken"))
     for command in (["status", "box"], ["status", "box", "--format", "json"], ["plan"], ["config"], ["secret", "ls"],
                     ["network", "log", "box"], ["network", "log", "box", "--format", "json"], ["logs", "box"],
                     ["policy", "show", "box", "--effective"]):  # fmt: skip
