@@ -254,7 +254,7 @@ def test_a_login_comes_back_to_the_agent_while_somebody_is_at_its_terminal(box, 
         encoding="utf-8",
     )
     agent.expect(r"\$ ")
-    agent.sendline(f"echo {url.replace('%', '%%')} >url; python3 -m http.server --bind 127.0.0.1 {login} &")
+    agent.sendline(f"echo '{url.replace('%', '%%')}' >url; python3 -m http.server --bind 127.0.0.1 {login} &")
     assert not is_open(login)
     agent.sendline('printf "$(fold -w 58 url)\\n"')
     box.wait_for(
