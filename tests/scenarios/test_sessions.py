@@ -177,7 +177,7 @@ def test_a_program_that_floods_its_terminal_with_nobody_there_goes_on_and_costs_
         child.send(DETACH)
         assert left(child) == 0
         before = memory()
-        box.sbx.wait_for(lambda: (box.sbx.project / "flooded").exists())
+        box.sbx.wait_for(lambda: (box.sbx.project / "flooded").exists(), timeout=300)
         assert memory() - before < 4096
         child = box.attach()
         child.expect("y\r\ny\r\n")
@@ -186,10 +186,10 @@ def test_a_program_that_floods_its_terminal_with_nobody_there_goes_on_and_costs_
 
 
 def test_a_terminal_that_takes_nothing_does_not_stop_the_agent_for_ever(box):
-    with box.running("echo ready; yes | head -c 5000000; echo done >unread; cat"):
+    with box.running("echo ready; yes | head -c 2000000; echo done >unread; cat"):
         child = box.attach()
         child.expect("ready")
-        box.sbx.wait_for(lambda: (box.sbx.project / "unread").exists())
+        box.sbx.wait_for(lambda: (box.sbx.project / "unread").exists(), timeout=300)
         child.expect("took no output")
         assert left(child) == 0
 
