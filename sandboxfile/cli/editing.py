@@ -151,8 +151,7 @@ def same_meaning(first: Policy, second: Policy) -> bool:
 
 
 def _meaning(policy: Policy) -> object:
-    brought = {credential.variable for credential in policy.credentials}
-    settings = [item for item in policy.settings if item[0] not in brought]
+    settings = [item for item in policy.settings if item[0] not in policy.placeholders]
     return [_layer(layer) for layer in policy.layers], settings
 
 

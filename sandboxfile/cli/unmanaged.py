@@ -24,7 +24,6 @@ from sandboxfile.errors import SandboxfileError, StaleError, StateError
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
 from sandboxfile.host.statedir import read_record
-from sandboxfile.model.credential import Credential
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Mode
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan, PlanOptions
@@ -287,14 +286,10 @@ def refreshed(old: Policy, fresh: Policy) -> Policy:
     if frozenset(own.allow) == frozenset(old.own.allow):
         own = old.own
     credentials = {each.name: each for each in (*old.credentials, *fresh.credentials)}
-    settings = {name: value for name, value in old.settings if name not in _variables(old.credentials)}
+    settings = {name: value for name, value in old.settings if name not in old.placeholders}
     settings |= {each.variable: each.placeholder for each in credentials.values() if each.variable}
     by_name = sorted(credentials.values(), key=lambda each: each.name)
     # Those of a file that its policy was taken from: nobody has lifted them.
     kept = tuple(layer for layer in old.layers[:-1] if not layer.name.startswith(("user ", "machine ")))
     layers = tuple(dict.fromkeys((*fresh.layers[:-1], *kept, own)))
     return Policy(layers, tuple(sorted(settings.items())), tuple(by_name))
-
-
-def _variables(credentials: tuple[Credential, ...]) -> frozenset[str]:
-    return frozenset(each.variable for each in credentials if each.variable)

@@ -20,6 +20,7 @@ import anyio
 from sandboxfile.control.messages import AttachAgent, Exec, Failed, Message, decode, encode
 from sandboxfile.control.wire import DESCRIPTORS, Wire
 from sandboxfile.errors import CommandError, ControlError, HostError, SandboxfileError
+from sandboxfile.host.accepting import accepted
 from sandboxfile.host.tasks import beside
 
 CONNECTIONS = 256
@@ -114,16 +115,10 @@ async def serve(
 
 async def _accept(listener: socket.socket) -> socket.socket:
     while True:
-        try:
-            sock, _ = listener.accept()
-        except BlockingIOError:
-            await anyio.wait_readable(listener)
-        except OSError:  # the client is gone already, or descriptors ran out: neither may end the sandbox
-            await anyio.sleep(0.05)
-        else:
-            if _peer(sock) in (os.geteuid(), 0):
-                return sock
-            sock.close()
+        sock = await accepted(listener)
+        if _peer(sock) in (os.geteuid(), 0):
+            return sock
+        sock.close()
 
 
 def _peer(sock: socket.socket) -> int:

@@ -12,7 +12,7 @@ from anyio import CapacityLimiter, to_thread
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.gateway.sources import Sources
 from sandboxfile.host.saying import say
-from sandboxfile.model.credential import Credential
+from sandboxfile.model.credential import Credential, still_meant
 from sandboxfile.secrets.values import SecretError, usable
 
 _READINGS = 4  # at the same time, of one sandbox
@@ -35,10 +35,8 @@ class Values:
     def adopt(self, credentials: Iterable[Credential]) -> None:
         """These are the credentials from now on."""
         before, self._credentials = self._credentials, {each.name: each for each in credentials}
-        for name in list(self._given):
-            now, then = self._credentials.get(name), before.get(name)
-            if now is None or (then is not None and then.source != now.source):
-                del self._given[name]
+        meant = still_meant(self._given, before.values(), self._credentials.values())
+        self._given = {name: value for name, value in self._given.items() if name in meant}
 
     def give(self, values: Iterable[tuple[str, str]]) -> None:
         """Use these, by credentials' names; others that were given stay."""

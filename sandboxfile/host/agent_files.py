@@ -4,12 +4,12 @@ Reads files that a guest may have written: regular ones of moderate size, throug
 """
 
 import json
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from sandboxfile.diagnostics import Diagnostic, warning
+from sandboxfile.errors import HostError, NotFoundError
+from sandboxfile.host.files import read_file
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 
 _NAME, _KEY = ".claude.json", "primaryApiKey"
@@ -37,12 +37,8 @@ def _paths(sandbox: DesiredSandbox) -> list[Path]:
 
 def _has_key(path: Path) -> bool:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_size > _LIMIT:
-                return False
-            content = json.loads(file.read(_LIMIT))
-    except (OSError, ValueError, RecursionError):
+        data = read_file(path, limit=_LIMIT + 1, links=False)
+        content = json.loads(data) if len(data) <= _LIMIT else None
+    except (HostError, NotFoundError, ValueError, RecursionError):
         return False
     return isinstance(content, dict) and bool(content.get(_KEY))

@@ -10,15 +10,20 @@ from sandboxfile.language.document import FILE_LIMIT
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def read_file(path: Path, owners: frozenset[int] = frozenset()) -> bytes:
-    """The bytes of a regular file; of a file that is too long, enough for `decode` and `parse` to say so.
+_ENOUGH = 4 * FILE_LIMIT + 1  # the limit counts characters, of at most four bytes
 
-    With `owners`: only when one of these users owns it and nobody else may write to it. Raises NotFoundError, and
-    HostError when it is no regular file, may not be read, or may be somebody else's words.
+
+def read_file(path: Path, owners: frozenset[int] = frozenset(), *, limit: int = _ENOUGH, links: bool = True) -> bytes:
+    """The first `limit` bytes of a regular file; by default enough for `decode` and `parse` to say that it is too long.
+
+    Without `links` the path itself must be the file. With `owners`: only when one of these users owns it and nobody
+    else may write to it. Raises NotFoundError, and HostError when it is no regular file, may not be read, or may be
+    somebody else's words.
     """
+    follow = 0 if links else os.O_NOFOLLOW
     try:
         # Without O_NONBLOCK a FIFO would wait for a writer, for ever.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY | follow)
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFoundError(f"there is no file {path}") from exc
     except OSError as exc:
@@ -32,7 +37,7 @@ def read_file(path: Path, owners: frozenset[int] = frozenset()) -> bytes:
         if owners and status.st_mode & _OTHERS_WRITE:
             raise HostError(f"others may write to {path}", hint=f"chmod go-w {path}")
         with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(4 * FILE_LIMIT + 1)  # the limit counts characters, of at most four bytes
+            return file.read(limit)
     except OSError as exc:
         raise HostError(f"cannot read {path}: {exc.strerror}") from exc
     finally:

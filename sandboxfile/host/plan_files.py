@@ -29,7 +29,7 @@ def write_plan(path: Path, text: str) -> None:
 
 def read_plan(path: Path) -> bytes:
     """What stands in a file that ought to be a saved plan. Raises NotFoundError, HostError, StateError."""
-    data = _read(path, LIMIT + 1)
+    data = read_file(path, limit=LIMIT + 1)
     if len(data) > LIMIT:
         raise StateError(f"it is longer than {LIMIT >> 20} MiB")
     return data
@@ -68,21 +68,4 @@ def _may_be_replaced(path: Path) -> bool:
             return False
     except FileNotFoundError:
         return True
-    return MARK.encode() in _read(path, _BEGIN)
-
-
-def _read(path: Path, limit: int) -> bytes:
-    """The beginning of a regular file: not of a FIFO, which would wait for a writer."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise NotFoundError(f"there is no file {path}") from exc
-    except OSError as exc:
-        raise HostError(f"cannot read {path}: {exc.strerror}") from exc
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise HostError(f"cannot read {path}: it is not a regular file")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(limit)
-    finally:
-        os.close(handle)
+    return MARK.encode() in read_file(path, limit=_BEGIN)

@@ -4,6 +4,7 @@ Made by `resolve` (from `secrets` of the file, and from what an agent's services
 done by the gateway: for the bound places alone, over TLS alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,3 +71,12 @@ class Credential:
     def bound(self) -> tuple[tuple[str, int], ...]:
         """The hosts and ports that may get the value, without repeats."""
         return tuple(dict.fromkeys((each.host, each.port) for each in self.injections))
+
+
+def still_meant(names: Iterable[str], before: Iterable[Credential], after: Iterable[Credential]) -> frozenset[str]:
+    """Of the credentials that values were given for, those whose value counts from now on.
+
+    A value was given for a source: not for another one that has the same credential's name afterwards.
+    """
+    then, now = ({each.name: each.source for each in held} for held in (before, after))
+    return frozenset(name for name in names if name in now and then.get(name, now[name]) == now[name])

@@ -75,6 +75,11 @@ class Policy:
     def own(self) -> Layer:
         return self.layers[-1]
 
+    @property
+    def placeholders(self) -> frozenset[str]:
+        """The names of the settings that credentials bring along."""
+        return frozenset(each.variable for each in self.credentials if each.variable)
+
 
 NO_POLICY = Policy((Layer("no policy"),))  # denies everything: what a sandbox has that asks for nothing
 

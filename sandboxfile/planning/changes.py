@@ -186,8 +186,8 @@ def listened(old: DesiredSandbox, machine: Machine | None) -> tuple[Port, ...]:
 
 def _without_credentials(policy: Policy) -> Policy:
     """Neither them nor the placeholders that they set."""
-    theirs = {(each.variable, each.placeholder) for each in policy.credentials}
-    return replace(policy, credentials=(), settings=tuple(item for item in policy.settings if item not in theirs))
+    settings = tuple(item for item in policy.settings if item[0] not in policy.placeholders)
+    return replace(policy, credentials=(), settings=settings)
 
 
 def given_to(spec: DesiredSandbox) -> tuple[str, ...]:

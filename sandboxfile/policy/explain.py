@@ -150,7 +150,7 @@ def _changes(before: Policy, after: Policy) -> Iterable[_Change]:
     ]
     if not changes and before.layers != after.layers:
         changes.append(_Change("reaches the same by other rules", False))
-    brought = {credential.variable for policy in (before, after) for credential in policy.credentials}
+    brought = before.placeholders | after.placeholders
     if names := sorted({name for name, _ in set(before.settings) ^ set(after.settings)} - brought):
         changes.append(_Change(f"gets other network settings: {', '.join(names)}", False))
     return changes

@@ -106,9 +106,8 @@ def _listed(policy: Policy) -> Iterator[tuple[str, Credential]]:
 
 def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, Any]:
     resources, policy = sandbox.resources, sandbox.policy
-    brought = {credential.variable for credential in policy.credentials}
     env: dict[str, str | None] = dict.fromkeys([*inherited, *dict(find_agent(sandbox.agent).environment)])
-    env.update((name, value) for name, value in policy.settings if name not in brought)
+    env.update((name, value) for name, value in policy.settings if name not in policy.placeholders)
     env.update(sandbox.env)
     fields: dict[str, Any] = {
         "agent": sandbox.agent if sandbox.agent != NO_AGENT else "",

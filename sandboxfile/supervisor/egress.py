@@ -33,6 +33,7 @@ from sandboxfile.host.saying import say
 from sandboxfile.host.spawn import PROXIES, ended, spawn_detached, tail
 from sandboxfile.host.statedir import is_locked
 from sandboxfile.host.tasks import beside
+from sandboxfile.model.credential import still_meant
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
@@ -161,18 +162,12 @@ class Egress:
             self._unlink(link)
             link.end()
             return False
-        self._forget(policy)
+        meant = still_meant(self._values, self.policy.credentials, policy.credentials)
+        self._values = {name: value for name, value in self._values.items() if name in meant}
         self.policy = policy
         if self._link is link:  # else it was lost with its last word
             self.confirmed = confirmed
         return True
-
-    def _forget(self, policy: Policy) -> None:
-        """A value was given for a source: not for another one that has the same credential's name from now on."""
-        before, after = ({each.name: each.source for each in held.credentials} for held in (self.policy, policy))
-        for name in list(self._values):
-            if name not in after or before.get(name, after[name]) != after[name]:
-                del self._values[name]
 
     def _regret(self, trouble: SandboxfileError) -> None:
         for line in (f"no way out: {trouble}", *trouble.details()):

@@ -17,7 +17,7 @@ from anyio.abc import TaskGroup
 from sandboxfile.errors import HostError
 from sandboxfile.host.saying import say
 from sandboxfile.model.desired import Port
-from sandboxfile.supervisor.relaying import Connect, accepted, relay
+from sandboxfile.supervisor.relaying import Connect, next_caller, relay
 
 CONNECTIONS = 256  # at once, of all ports; further ones wait in the kernel's queues
 _QUEUE = 128
@@ -112,7 +112,7 @@ class _Listener:
             self._ended.set()
 
     async def _accept(self, connect: Connect, slots: anyio.CapacityLimiter, group: TaskGroup) -> None:
-        caller = await accepted(self._socket)
+        caller = await next_caller(self._socket)
         try:
             await slots.acquire_on_behalf_of(caller)
         except BaseException:

@@ -11,9 +11,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
-import anyio
-
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.accepting import accepted
 from sandboxfile.host.tasks import together
 from sandboxfile.supervisor.streams import Stream, opened
 
@@ -66,17 +65,10 @@ async def _outward(inside: Inside, outside: Stream, caller: socket.socket) -> No
     caller.shutdown(socket.SHUT_WR)
 
 
-async def accepted(listener: socket.socket) -> socket.socket:
+async def next_caller(listener: socket.socket) -> socket.socket:
     """The next caller, non-blocking."""
-    while True:
-        try:
-            caller, _ = listener.accept()
-        except BlockingIOError:
-            await anyio.wait_readable(listener)
-        except OSError:  # the caller is gone already, or descriptors ran out: neither may end the sandbox
-            await anyio.sleep(0.05)
-        else:
-            caller.setblocking(False)
-            caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            caller.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return caller
+    caller = await accepted(listener)
+    caller.setblocking(False)
+    caller.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    return caller

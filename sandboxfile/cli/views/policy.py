@@ -58,8 +58,7 @@ def _title(layer: Layer) -> str:
 
 
 def _settings(policy: Policy) -> list[str]:
-    brought = {credential.variable for credential in policy.credentials}
-    lines = [f"  {name}={value}" for name, value in policy.settings if name not in brought]
+    lines = [f"  {name}={value}" for name, value in policy.settings if name not in policy.placeholders]
     secrets = [f"  {each.name}: {credential_text(each)}" for each in policy.credentials]
     return [
         *(["set inside by presets:", *lines] if lines else []),
