@@ -46,3 +46,14 @@ class SandboxId:
         if not is_name(name):
             raise ValueError(f"not a sandbox identity (project/name): {text!r}")
         return cls(project, name)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class VolumeId:
+    """Identity of a volume on this host: its project and its name, written `project/name`."""
+
+    project: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.project}/{self.name}"

@@ -1,4 +1,4 @@
-"""Services of a Compose file to sandboxes: images and builds, commands, variables, ports, directories, resources.
+"""Services of a Compose file to sandboxes: images, builds, commands, variables, ports, directories, resources, order.
 
 `${VAR}` means the same in both and stays. What a service has only because containers have it is not taken over: a
 network that reaches everything, ports on every address, whatever its image would start by itself; each is told.
@@ -7,12 +7,14 @@ network that reaches everything, ports on every address, whatever its image woul
 from collections.abc import Mapping
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
+from sandboxfile.importing.compose_order import depends_on, health, profiles, scale
 from sandboxfile.importing.compose_values import ports, resources, variables, volume, words
 from sandboxfile.importing.draft import Draft, Source
+from sandboxfile.importing.named_volumes import NamedVolumes
 from sandboxfile.importing.reading import Fields, mistyped, read_table, text_of
 from sandboxfile.language.tree import Node, Scalar, Sequence, Table
-from sandboxfile.model.spec import Path, Sandbox
-from sandboxfile.names import is_name, name_from
+from sandboxfile.model.spec import Path
+from sandboxfile.names import name_from
 
 _NETWORK = "a sandbox reaches what its `policy` allows, and no other sandbox"
 _KERNEL = "a sandbox is a machine with its own kernel; its user has sudo inside"
@@ -44,7 +46,7 @@ _REASONS: Mapping[str, str] = {
 _UNKNOWN = "this version has nothing like it"
 _TOP = {
     "networks": _NETWORK,
-    "volumes": "named volumes are not carried over",
+    "volumes": "only their names are carried over, with who has them",
     "secrets": "`secrets` of a sandbox file go into requests and never into the sandbox",
     "configs": "`files` of a template are put into its image",
     "include": "import those files as well",
@@ -52,7 +54,6 @@ _TOP = {
 }
 _BUILD = "only context, dockerfile, args and target are carried over"
 _RESTART = {"no": "no", "always": "always", "unless-stopped": "always", "on-failure": "on-failure"}
-_SAME = ("profiles", "scale")  # written alike in both languages, where this one has them
 
 
 def draft(source: Source, draft: Draft) -> None:
@@ -66,7 +67,8 @@ def draft(source: Source, draft: Draft) -> None:
         wanted = name[0] if "$" in name[0] else name_from(name[0])
         draft.put(("name",), variables(wanted), "name", name[1].span)
     services = fields.fields("services")
-    names = {}
+    names: dict[str, str] = {}
+    volumes = NamedVolumes(draft)
     for entry in services.table.entries if services else ():
         what = f"services.{entry.key}"
         if isinstance(entry.value, Table):
@@ -80,15 +82,26 @@ def draft(source: Source, draft: Draft) -> None:
         draft.leave("services", why, root.entry("services").key_span)  # type: ignore[union-attr]
     for entry in services.table.entries if services else ():
         if isinstance(entry.value, Table):
-            _service(Fields(entry.value, draft, f"services.{entry.key}"), names[entry.key], names, source)
-    fields.rest(_TOP, _UNKNOWN, silent=("version",))
+            below = Fields(entry.value, draft, f"services.{entry.key}")
+            _service(below, names, services.table, source, volumes)  # type: ignore[union-attr]
+    plain = _without_options(root)
+    fields.rest(_TOP, _UNKNOWN, silent=("version", "volumes") if plain else ("version",))
 
 
-def _service(fields: Fields, name: str, names: Mapping[str, str], source: Source) -> None:
+def _without_options(root: Table) -> bool:
+    """Whether its volumes are no more than names."""
+    entry = root.entry("volumes")
+    entries = entry.value.entries if entry is not None and isinstance(entry.value, Table) else ()
+    return all(item.value.size == 1 for item in entries)
+
+
+def _service(fields: Fields, names: Mapping[str, str], services: Table, source: Source, volumes: NamedVolumes) -> None:
+    name = names[fields.within.removeprefix("services.")]
     draft, path = fields.draft, ("sandboxes", name)
     draft.put(path, {}, fields.within, fields.table.span)
     _template(fields, name, path, source)
-    _directories(fields, path, source)
+    scale(fields, path)
+    _directories(fields, path, source, volumes)
     _environment(fields, path, source)
     ports(fields, path)
     resources(fields, path)
@@ -98,20 +111,10 @@ def _service(fields: Fields, name: str, names: Mapping[str, str], source: Source
         draft.put((*path, "restart"), _RESTART.get(policy, found[0]), fields.what("restart"), found[1].span)
         if count:
             draft.leave(fields.what("restart"), "the number of attempts is not carried over", found[1].span)
-    _health(fields, path)
-    _depends_on(fields, path, names)
-    for key in _SAME:
-        if key in Sandbox.model_fields and (entry := fields.take(key)):
-            draft.put((*path, key), _plain(entry.value), fields.what(key), entry.key_span)
+    health(fields, path)
+    depends_on(fields, path, names, services)
+    profiles(fields, path)
     fields.rest(_REASONS, _UNKNOWN)
-
-
-def _plain(node: Node) -> object:
-    if isinstance(node, Sequence):
-        return [_plain(item) for item in node.items]
-    if isinstance(node, Table):
-        return {entry.key: _plain(entry.value) for entry in node.entries}
-    return variables(node.value) if isinstance(node.value, str) else node.value
 
 
 # --- what it is made of ------------------------------------------------------------------------------------------
@@ -159,11 +162,15 @@ def _local(path: str, source: Source) -> str:
     return path if path.startswith("$") or "://" in path else source.path(path)
 
 
-def _directories(fields: Fields, path: Path, source: Source) -> None:
+def _directories(fields: Fields, path: Path, source: Source, volumes: NamedVolumes) -> None:
     directory = fields.text("working_dir")
     items = fields.items("volumes")
     found = [volume(item, f"{fields.what('volumes')}[{index}]", source, fields) for index, item in enumerate(items)]
-    mounts = [mount for mount in found if mount is not None]
+    mounts = [mount for mount in found if mount is not None and not mount.volume]
+    for mount in found:
+        if mount is not None and mount.volume:
+            read_only = mount.read_only
+            volumes.mount(mount.volume, variables(mount.target), path, mount.what, mount.span, read_only=read_only)
     if directory:
         first = [mount for mount in mounts if mount.target.rstrip("/") == directory[0].rstrip("/")]
         if not first:
@@ -234,58 +241,3 @@ def _environment(fields: Fields, path: Path, source: Source) -> None:
             fields.draft.add((*path, "env_file"), value, f"{fields.what('env_file')} {text}", item.span)
         if below:
             below.rest({}, _UNKNOWN)
-
-
-def _health(fields: Fields, path: Path) -> None:
-    if "healthcheck" not in Sandbox.model_fields:
-        return
-    entry = fields.table.entry("healthcheck")
-    below = fields.fields("healthcheck")
-    if below is None or entry is None:
-        return
-    test = below.table.entry("test")
-    argv = words(below, "test")
-    value: dict[str, object] = {}
-    if isinstance(test and test.value, Scalar):
-        value["command"] = variables(text_of(test.value) or "")  # type: ignore[union-attr]
-    elif argv[:1] == ["CMD-SHELL"]:
-        value["command"] = variables(" ".join(argv[1:]))
-    elif argv[:1] == ["CMD"]:
-        value["command"] = [variables(word) for word in argv[1:]]
-    for key in ("interval", "timeout", "start_period"):
-        if found := below.text(key):
-            value[key] = variables(found[0])
-    if found := below.text("retries"):
-        value["retries"] = int(found[0]) if found[0].isdecimal() and len(found[0]) < 10 else found[0]
-    if value.get("command"):
-        fields.draft.put((*path, "healthcheck"), value, fields.what("healthcheck"), entry.key_span)
-    else:
-        fields.draft.leave(fields.what("healthcheck"), "there is no command in it", entry.key_span)
-    below.rest({}, _UNKNOWN)
-
-
-def _depends_on(fields: Fields, path: Path, names: Mapping[str, str]) -> None:
-    if "depends_on" not in Sandbox.model_fields:
-        return
-    entry = fields.take("depends_on")
-    if entry is None:
-        return
-    conditions = {"service_healthy": "healthy", "service_completed_successfully": "completed"}
-    pairs: list[tuple[str, str, Node]] = []
-    if isinstance(entry.value, Sequence):
-        pairs = [(text, "started", node) for text, node in fields.only_texts("depends_on", entry.value.items)]
-    elif isinstance(entry.value, Table):
-        for item in entry.value.entries:
-            below = (
-                Fields(item.value, fields.draft, fields.what("depends_on")) if isinstance(item.value, Table) else None
-            )
-            found = below.text("condition") if below else None
-            pairs.append((item.key, conditions.get(found[0] if found else "", "started"), item.value))
-            if below:
-                below.rest({}, _UNKNOWN)
-    else:
-        fields.wrong("depends_on", entry.value, "a list or a map")
-    for service, condition, node in pairs:
-        value = {"condition": condition}
-        there = names.get(service, name_from(service) if not is_name(service) else service)
-        fields.draft.put((*path, "depends_on", there), value, f"{fields.what('depends_on')}.{service}", node.span)

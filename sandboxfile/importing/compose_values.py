@@ -22,7 +22,7 @@ _PORT = re.compile(
 _RANGE = 64  # ports of one entry
 _EVERY = "it is on 127.0.0.1 here, on every address there; write `ADDRESS:HOST:GUEST` for another one"
 _FREE = "the host's port is chosen at each start there; `sbx forward` finds a free one here"
-_NAMED = "a volume is not carried over: only directories of the host are"
+_NAMELESS = "only directories of the host and named volumes are carried over"
 _SOCKET = "a host's Docker socket is the host; `docker: true` in the template gives a daemon of its own"
 _OPTIONS = frozenset({"rw", "ro", "z", "Z", "cached", "delegated", "consistent", "nocopy", "rprivate", "rslave"})
 
@@ -55,16 +55,18 @@ def words(fields: Fields, key: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory of the host that is mounted, as a workspace."""
+    """A directory of the host that is mounted, as a workspace; or, without one, a named `volume`."""
 
     item: dict[str, str] | str
     target: str
     what: str
     span: Span
+    volume: str = ""
+    read_only: bool = False
 
 
 def volume(node: Node, what: str, source: Source, fields: Fields) -> Mount | None:
-    """A bind mount as a workspace; None, with a note, for anything else."""
+    """A bind mount or a named volume; None, with a note, for anything else."""
     if isinstance(node, Table):
         return _long_volume(Fields(node, fields.draft, what), source)
     text = text_of(node)
@@ -73,12 +75,14 @@ def volume(node: Node, what: str, source: Source, fields: Fields) -> Mount | Non
         return None
     host, *rest = _parts(text)
     target, options = rest[0] if rest else "", set((rest[1] if len(rest) > 1 else "rw").split(","))
-    if not host.startswith((".", "/", "~", "$")) or not target:
-        fields.draft.leave(f"{what} {text}", _NAMED, node.span)
+    if not target:
+        fields.draft.leave(f"{what} {text}", _NAMELESS, node.span)
         return None
     if not options <= _OPTIONS or len(rest) > 2:
         fields.draft.leave(f"{what} {text}", "its options are not known", node.span)
         return None
+    if not host.startswith((".", "/", "~", "$")):
+        return Mount("", target, f"{what} {text}", node.span, host, "ro" in options)
     return _mount(host, target, "ro" in options, f"{what} {text}", node.span, source, fields)
 
 
@@ -90,9 +94,12 @@ def _parts(text: str) -> list[str]:
 def _long_volume(below: Fields, source: Source) -> Mount | None:
     kind, host, target = (below.text(key) for key in ("type", "source", "target"))
     read_only = below.flag("read_only")
-    if kind is None or kind[0] != "bind" or host is None or target is None:
-        below.draft.leave(below.within, _NAMED, below.table.span)
+    if kind is None or kind[0] not in ("bind", "volume") or host is None or target is None:
+        below.draft.leave(below.within, _NAMELESS, below.table.span)
         return None
+    if kind[0] == "volume":
+        below.rest({}, "only source, target and read_only are carried over")
+        return Mount("", target[0], below.within, host[1].span, host[0], read_only)
     below.rest(
         {"bind": "a directory that is missing is an error"}, "only source, target and read_only are carried over"
     )
@@ -191,7 +198,7 @@ def resources(fields: Fields, path: Path) -> None:
     unlike = "only cpus and memory of its limits are carried over"
     for below in (limits, found, deploy):
         if below is not None:
-            below.rest({}, unlike)
+            below.rest({}, unlike, silent=("replicas",))  # `compose_order.scale` has these
 
 
 def _resource(fields: Fields, key: str, path: Path) -> None:

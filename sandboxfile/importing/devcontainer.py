@@ -1,4 +1,4 @@
-"""devcontainer.json to one sandbox: image or build, directories, variables, ports, what runs after creation.
+"""devcontainer.json to one sandbox: image or build, directories, variables, ports, volumes, what runs after creation.
 
 Fields as the Development Containers Specification has them. Commands for the host (`initializeCommand`), features and
 what belongs to an editor stay behind; so does what would run at every start.
@@ -10,6 +10,7 @@ from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.importing.devcontainer_values import add_mount, commands, environment, local, ports
 from sandboxfile.importing.draft import Draft, Source
 from sandboxfile.importing.environment import whole_cpus
+from sandboxfile.importing.named_volumes import NamedVolumes
 from sandboxfile.importing.reading import Fields, read_table, workspace
 from sandboxfile.model.spec import Path
 from sandboxfile.names import name_from
@@ -48,9 +49,10 @@ def draft(source: Source, draft: Draft) -> None:
     path: Path = ("sandboxes", draft.name("sandboxes", wanted, "", None))
     draft.put(path, {}, "sandbox", root.span)
     _template(fields, path, source)
-    _folder(fields, path, source, folder)
+    volumes = NamedVolumes(draft)
+    _folder(fields, path, source, folder, volumes)
     for index, item in enumerate(fields.items("mounts")):
-        add_mount(item, f"mounts[{index}]", path, source, folder, fields)
+        add_mount(item, f"mounts[{index}]", path, source, folder, fields, volumes)
     for key in ("containerEnv", "remoteEnv"):
         environment(fields, key, path)
     ports(fields, path)
@@ -109,11 +111,11 @@ def _build(fields: Fields, source: Source) -> dict[str, object]:
     return built
 
 
-def _folder(fields: Fields, path: Path, source: Source, folder: str) -> None:
+def _folder(fields: Fields, path: Path, source: Source, folder: str, volumes: NamedVolumes) -> None:
     target = fields.text("workspaceFolder")
     mount = fields.take("workspaceMount")
     if mount is not None:
-        add_mount(mount.value, "workspaceMount", path, source, folder, fields)
+        add_mount(mount.value, "workspaceMount", path, source, folder, fields, volumes)
         return
     inside = local(target[0], folder) if target else ""
     if target and inside is None:

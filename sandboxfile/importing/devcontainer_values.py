@@ -4,13 +4,14 @@ import re
 from posixpath import basename
 
 from sandboxfile.importing.draft import Source
+from sandboxfile.importing.named_volumes import NamedVolumes
 from sandboxfile.importing.reading import Fields, text_of, workspace
 from sandboxfile.language.tree import Node, Scalar, Sequence, Table
 from sandboxfile.model.spec import Path
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _OWN = re.compile(r"\$\{(?:localEnv|env):([A-Za-z_][A-Za-z0-9_]*)\}\Z")
-_NAMED = "a volume is not carried over: only directories of the host are"
+_NAMELESS = "only directories of the host and named volumes are carried over"
 _EDITOR = "only its editor knows what its variables stand for"
 _SOCKET = "a host's Docker socket is the host; `docker: true` in the template gives a daemon of its own"
 
@@ -29,8 +30,10 @@ def local(text: str, folder: str) -> str | None:
     return _VARIABLE.sub(lambda match: known[match[1]], text)
 
 
-def add_mount(item: Node, what: str, path: Path, source: Source, folder: str, fields: Fields) -> None:
-    """A bind mount as a workspace; a note for anything else."""
+def add_mount(
+    item: Node, what: str, path: Path, source: Source, folder: str, fields: Fields, volumes: NamedVolumes
+) -> None:
+    """A bind mount as a workspace, a named volume as a volume; a note for anything else."""
     draft = fields.draft
     text = text_of(item)
     if isinstance(item, Table):
@@ -42,16 +45,19 @@ def add_mount(item: Node, what: str, path: Path, source: Source, folder: str, fi
         fields.wrong(what, item, "a text or a map")
         return
     host, target = pairs.get("source") or pairs.get("src"), pairs.get("target") or pairs.get("dst")
-    if pairs.get("type", "volume") != "bind" or not host or not target:
-        draft.leave(what, _NAMED, item.span)
+    kind = pairs.get("type", "volume")
+    if kind not in ("bind", "volume") or not host or not target:
+        draft.leave(what, _NAMELESS, item.span)
         return
+    read_only = any(pairs.get(key, "false") != "false" for key in ("readonly", "readOnly", "ro"))
     here, inside = local(host, folder), local(target, folder)
     if here is None or inside is None:
         draft.leave(what, _EDITOR, item.span)
+    elif kind == "volume":
+        volumes.mount(here, inside, path, what, item.span, read_only=read_only)
     elif here.endswith("docker.sock"):
         draft.leave(what, _SOCKET, item.span)
     else:
-        read_only = any(pairs.get(key, "false") != "false" for key in ("readonly", "readOnly", "ro"))
         place = source.path(here) if not _below(here, folder) else _from(here, folder, source)
         draft.add((*path, "workspaces"), workspace(place, inside, read_only=read_only), what, item.span)
 

@@ -18,12 +18,13 @@ from sandboxfile.resolve.render import to_yaml
 _FILE = "sandbox.yaml"
 _ROUNDS = 12  # what is taken out leaves references to it, which go in the next round
 _NOTED = 100  # lines of the head
-_ORDER = ("name", "templates", "policies", "secrets", "sandboxes")
+_ORDER = ("name", "templates", "policies", "secrets", "volumes", "sandboxes")
 _COMMENTS = {
     "templates": "What disks are made from.",
     "policies": "What may be reached by sandboxes with `policy: NAME`. Private ranges are blocked unless `allow` has an"
     " exact host or a range.",
     "secrets": "Where values are on this host: requests get them on the way out, they never enter a sandbox.",
+    "volumes": "Disks that stay when sandboxes are deleted. One sandbox at a time has one.",
     "sandboxes": "One without `policy` reaches nothing but its agent's own hosts.",
 }
 

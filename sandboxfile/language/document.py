@@ -1,4 +1,4 @@
-"""Text to a tree of nodes, each with its place. The only door to ruamel.yaml, which does scanning and parsing only.
+"""Text to a tree of nodes, each with its place. With `scanning` the only door to ruamel.yaml.
 
 The tree is built here, from parser events, because the bounds, the duplicates, the cycles and the merge keys must be
 checked while it grows: a file of a few hundred bytes can ask for gigabytes through aliases. YAML 1.2 core schema
@@ -12,7 +12,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.events import (
     AliasEvent,
@@ -27,6 +26,7 @@ from ruamel.yaml.reader import ReaderError
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
 from sandboxfile.language.scalars import plain_value
+from sandboxfile.language.scanning import events
 from sandboxfile.language.tree import Entry, Node, Scalar, Sequence, Table
 
 FILE_LIMIT = 256 << 10  # characters, and bytes read of a file
@@ -133,7 +133,7 @@ def _check_text(text: str, places: Places) -> None:
 
 def _events(text: str, places: Places) -> Iterator[Any]:
     try:
-        yield from YAML(typ="safe", pure=True).parse(text)
+        yield from events(text)
     except ReaderError as exc:
         detail = f"The character U+{int(exc.character):04X} is not allowed in YAML."
         _give_up("Control character", detail, places.span(exc.position, exc.position + 1))
@@ -383,7 +383,7 @@ class Token:
 
 def tokens(text: str) -> Iterator[Token]:
     """What stands where in a text that `parse` has found whole."""
-    for event in YAML(typ="safe", pure=True).parse(text):
+    for event in events(text):
         start, end = event.start_mark.index, event.end_mark.index
         match event:
             case MappingStartEvent():

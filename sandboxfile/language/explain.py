@@ -64,6 +64,10 @@ def explain(language: type[BaseModel], root: Node, path: Path, item: ErrorDetail
             return _unsupported_value(language, path, node)
         case "form":
             return _wrong_type(path, node, _expected_forms(language, item), at_key)
+        case "greater_than_equal":
+            return _wrong_type(path, node, f"a number from {item['ctx']['ge']}", at_key)
+        case "less_than_equal":
+            return _wrong_type(path, node, f"a number up to {item['ctx']['le']}", at_key)
         case kind:
             return _wrong_type(path, node, _EXPECTED.get(kind, item["msg"]), at_key)
 
@@ -209,6 +213,10 @@ _OWNERS: Mapping[str, str] = {
     "InjectSpec": "an injection",
     "PortSpec": "a port",
     "GitSpec": "an identity",
+    "HealthcheckSpec": "a healthcheck",
+    "DependencySpec": "a dependency",
+    "VolumeSpec": "a volume",
+    "MountSpec": "a volume of a sandbox",
 }
 
 

@@ -105,8 +105,8 @@ def _lists(beneath: Sequence, above: Sequence, path: Path) -> Sequence:
 
 def _in_full(node: Node, path: Path) -> Node:
     """A short form as the long one, so that two of one field can be merged."""
-    if path[-1:] == ("env",) and isinstance(node, Sequence):
-        return _variables(node)
+    if isinstance(node, Sequence) and path[-1:] in (("env",), ("depends_on",)):
+        return _variables(node) if path[-1] == "env" else _dependencies(node)
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         return node
     if path[-1:] == ("env_file",) or (path[-1:] == ("extends",) and (path[0] == "policies" or path[-2] == "policy")):
@@ -124,6 +124,17 @@ def _variables(node: Sequence) -> Node:
         if name in entries:
             return node
         entries[name] = Entry(name, item.span, replace(item, value=value if equals else None))
+    return table_of(tuple(entries.values()), node.span)
+
+
+def _dependencies(node: Sequence) -> Node:
+    """`[NAME]` as a map. As in Compose the short form says `started`, also of what another file waits for longer."""
+    entries: dict[str, Entry] = {}
+    for item in node.items:
+        if not isinstance(item, Scalar) or not isinstance(item.value, str) or item.tag:
+            return node
+        condition = Entry("condition", item.span, replace(item, value="started"))
+        entries[item.value] = Entry(item.value, item.span, table_of((condition,), item.span))
     return table_of(tuple(entries.values()), node.span)
 
 
@@ -170,8 +181,10 @@ def _by_port(item: Node) -> str:
 
 def _by_volume_target(item: Node) -> str:
     if isinstance(item, Scalar) and isinstance(item.value, str):
-        return item.value.partition(":")[2].partition(":")[0] or _itself(item)
-    return _text(item, "target") or _itself(item)
+        target = item.value.partition(":")[2].partition(":")[0]
+    else:
+        target = _text(item, "target")
+    return posixpath.normpath(target) if target else _itself(item)
 
 
 def _text(item: Node, field: str) -> str:
@@ -192,10 +205,11 @@ _IDENTITIES: dict[str, Callable[[Node], str]] = {
 
 def _settled(node: Node, problems: list[Diagnostic]) -> Node:
     if isinstance(node, Scalar):
-        return replace(node, tag="")
+        return replace(node, tag="") if node.tag else node
     if isinstance(node, Sequence):
         problems += [_misplaced(item, "an item of a list") for item in node.items if item.tag]
-        return replace(node, items=tuple(_settled(item, problems) for item in node.items), tag="")
+        items = tuple(_settled(item, problems) for item in node.items)
+        return Sequence(items, node.span, node.size, node.depth)
     kept = (entry for entry in node.entries if entry.value.tag != RESET)
     return table_of(tuple(entry.with_value(_settled(entry.value, problems)) for entry in kept), node.span)
 

@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, has_errors, in_order
+from sandboxfile.language.dependencies import check_dependencies
 from sandboxfile.language.document import Document, parse
 from sandboxfile.language.explain import FORM_MARKS, explain, kind_of, place
+from sandboxfile.language.health import check_healthchecks
 from sandboxfile.language.interpolate import refuse, scalars
 from sandboxfile.language.loading import Files, Text, load_files
 from sandboxfile.language.policies import check_default_policy, check_policies
@@ -21,6 +23,7 @@ from sandboxfile.language.references import check_references
 from sandboxfile.language.scalars import plain_value
 from sandboxfile.language.secrets import check_secrets
 from sandboxfile.language.tree import Node, Scalar, Sequence, Table, cut, spans, with_values
+from sandboxfile.language.volumes import check_volumes
 from sandboxfile.model.spec import Path, PolicyFile, SandboxFile
 from sandboxfile.model.strict import WholeFile
 
@@ -75,6 +78,9 @@ def validate(document: Document, policies: Collection[str] = ()) -> tuple[Sandbo
     file, root, problems = _understood(document, SandboxFile, "begin with `sandboxes:`")
     if file is not None and root is not None:
         problems += check_references(file, root)
+        problems += check_healthchecks(file, root)
+        problems += check_dependencies(file, root)
+        problems += check_volumes(file, root)
         problems += _check_extends(file)
         problems += check_policies(file, root, policies)
         problems += check_secrets(file, root)

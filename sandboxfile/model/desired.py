@@ -8,11 +8,13 @@ from typing import Literal
 
 from sandboxfile.model.policy import NO_POLICY, Policy
 from sandboxfile.model.template import DesiredTemplate
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 
 Mode = Literal["ro", "rw"]
 NO_AGENT = "shell"
 Restart = Literal["no", "on-failure", "always"]
+# What has to be true of a sandbox before those that depend on it are started.
+Condition = Literal["started", "healthy", "completed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,48 @@ class Port:
         return f"{address}:{self.host}:{self.guest}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Mount:
+    """A volume of the project inside a sandbox. `target` is absolute and normalised."""
+
+    target: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A disk of the project that stays when sandboxes are deleted. `size` in bytes."""
+
+    id: VolumeId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Healthcheck:
+    """A command that says by its exit code whether a sandbox does its work. Times in seconds."""
+
+    command: Command
+    interval: float = 30.0
+    timeout: float = 30.0
+    retries: int = 3
+    start_period: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Dependency:
+    """A sandbox of the same project that comes before, by name (that of one replica, where it is scaled)."""
+
+    name: str
+    condition: Condition = "started"
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredSandbox:
     """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory.
 
-    `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports` are sorted.
+    `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports`, `mounts`
+    and `depends_on` are sorted. `idle_stop` in seconds, 0 for never. `profiles`: it is there when one of them is asked
+    for, or always. `service`: the name in the file of which this is a replica, empty when it is not scaled.
     `taken`: what of this host is in `env`, in words: a variable of the environment of sbx, a file outside the project.
     """
 
@@ -90,6 +129,12 @@ class DesiredSandbox:
     docker: bool = False
     agent: str = NO_AGENT
     ports: tuple[Port, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    healthcheck: Healthcheck | None = None
+    depends_on: tuple[Dependency, ...] = ()
+    idle_stop: float = 0.0
+    profiles: tuple[str, ...] = field(default=(), compare=False)
+    service: str = field(default="", compare=False)
     taken: tuple[str, ...] = field(default=(), compare=False)
 
     @property
@@ -100,14 +145,29 @@ class DesiredSandbox:
         return "/root" if self.user == "root" else f"/home/{self.user}"
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class FileContent:
+    """A file that shapes sandboxes, and what was in it when it was read. `path` is absolute, `..` in it are kept.
+
+    `digest`: `sha256:...`, of a directory that of all in it; empty when there was no such file, or nothing in it.
+    """
+
+    path: str
+    digest: str
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredState:
     """Everything one project asks for. `source` is the absolute path of its file, empty for what commands made.
 
-    Sandboxes and templates are sorted by name; `templates` are all of the file and the built-in ones in use.
+    Everything is sorted by name; `templates` are all of the file and the built-in ones in use. Sandboxes of all
+    profiles are in it: which of them are meant is the planner's to say (`PlanOptions.profiles`).
+    `files`: all that it was read from, and where more would have been read from.
     """
 
     project: str
     source: str
     sandboxes: tuple[DesiredSandbox, ...] = ()
     templates: tuple[DesiredTemplate, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    files: tuple[FileContent, ...] = field(default=(), compare=False)

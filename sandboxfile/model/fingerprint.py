@@ -1,14 +1,26 @@
 """One way to name content: SHA-256 of canonical JSON. Equal data, equal name, on every host and every run."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any
 
 
+@functools.cache
+def _compared(kind: type) -> tuple[str, ...] | None:
+    """The fields of a class of data that take part; None for any other."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    return tuple(field.name for field in dataclasses.fields(kind) if field.compare)
+
+
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.compare}
+    if isinstance(value, str):  # most are
+        return value
+    names = _compared(value.__class__)
+    if names is not None:
+        fields = {name: _plain(getattr(value, name)) for name in names}
         return {"type": type(value).__name__, **fields}
     if isinstance(value, frozenset | set):
         return sorted(_plain(item) for item in value)

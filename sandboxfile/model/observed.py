@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
-from sandboxfile.names import SandboxId
+from sandboxfile.model.desired import DesiredSandbox, Mount, Port, Workspace
+from sandboxfile.names import SandboxId, VolumeId
 
 # What a supervisor says of its sandbox. `starting` until the guest answers and everything asked for is attached;
 # `paused` when QEMU says so behind our back; `stopping` on the way down.
@@ -14,6 +14,8 @@ Health = Literal["starting", "running", "paused", "stopping"]
 Status = Literal["starting", "running", "paused", "stopping", "stopped", "unresponsive"]
 # Of the agent that `sbx run` starts: `detached` runs on with nobody at its terminal.
 AgentSession = Literal["none", "detached", "attached"]
+# By its healthcheck; `none`: it has none. `starting` until the first check has succeeded or too many have failed.
+Check = Literal["none", "starting", "healthy", "unhealthy"]
 MainStatus = Literal["none", "running", "waiting", "exited"]
 
 
@@ -36,7 +38,8 @@ class Machine:
     that the gateway has confirmed for it; empty while there is none, and then nothing of it gets out. `ports` are those
     that are listened on. `secrets`: a keyed digest (`host.secret_tags`) of each value that it was given, by the
     credential's name. `session`: the agent's terminal. `agent_found`: its binary was
-    looked for since the start, and is there.
+    looked for since the start, and is there. `mounts`: the volumes that are plugged in and mounted. `check_output`: why
+    the last healthcheck failed, and the end of what it printed; empty when it succeeded.
     """
 
     health: Health
@@ -54,6 +57,9 @@ class Machine:
     secrets: tuple[tuple[str, str], ...] = ()
     session: AgentSession = "none"
     agent_found: bool = False
+    mounts: tuple[Mount, ...] = ()
+    check: Check = "none"
+    check_output: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,7 @@ class ObservedSandbox:
     `problem` says why the record cannot be used (unreadable, newer version), and then `applied` is None.
     `outdated`: a machine of these sizes would be started otherwise now (another version of this program did it).
     `stale_secrets`: credentials of which a running machine was given another value than the environment has now.
+    `asleep`: it is stopped because nothing was done in it for its `idle_stop`; the next use starts it.
     """
 
     id: SandboxId
@@ -89,6 +96,16 @@ class ObservedSandbox:
     problem: str | None = None
     outdated: bool = False
     stale_secrets: tuple[str, ...] = ()
+    asleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedVolume:
+    """A volume that is there. `size` in bytes, as a guest sees it; `holder`: the sandbox that has it now."""
+
+    id: VolumeId
+    size: int
+    holder: SandboxId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +121,4 @@ class ObservedState:
     images: Mapping[str, str] = field(default_factory=dict)
     platform_ready: bool = False
     missing_sources: frozenset[str] = frozenset()
+    volumes: tuple[ObservedVolume, ...] = ()

@@ -4,17 +4,19 @@ Made by `planning`, executed by `apply`, shown by `cli/views`. Each step is one 
 can read; the reason never drives behaviour.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sandboxfile.diagnostics import Diagnostics
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
+from sandboxfile.model.desired import Condition, DesiredSandbox, FileContent, Mount, Port, Workspace
 from sandboxfile.model.policy import Policy
 from sandboxfile.model.template import DesiredTemplate
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 
 Effect = Literal["live", "restart", "replace"]
+# `begins`: how all is before it is remembered, and what it deletes is put aside; `ends`: it goes back to that.
+History = Literal["leaves", "begins", "ends"]
 Action = Literal["create", "update", "restart", "replace", "start", "resume", "stop", "delete", "build"]
 
 
@@ -33,10 +35,23 @@ class FieldChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """One way in which a sandbox may do more, or less, than before: `web can now reach api.example.com:443`.
+
+    What cannot be told apart counts as `widens`.
+    """
+
+    direction: Literal["widens", "tightens"]
+    kind: Literal["reach", "mount", "secret", "protection", "port", "host"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """One object's change. `subject`: `template NAME`, `sandbox NAME` or `platform`; `cause`: why, in words.
+    """One object's change. `subject`: `template NAME`, `sandbox NAME`, `volume NAME` or `platform`; `cause`: why.
 
     `reach` says what it can reach, or what of that changes, a sentence each: `web can now reach api.example.com:443`.
+    `shifts`: the same and everything else by which it may do more or less than before.
     """
 
     subject: str
@@ -45,6 +60,7 @@ class Change:
     fields: tuple[FieldChange, ...] = ()
     loses_disk: bool = False
     reach: tuple[str, ...] = ()
+    shifts: tuple[Shift, ...] = ()
 
 
 # --- steps: one effect each --------------------------------------------------------------------------------------
@@ -162,9 +178,63 @@ class StopSandbox:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSandbox:
-    """Delete disk and record of a stopped sandbox. The workspaces stay."""
+    """Delete disk and record of a stopped sandbox. The workspaces stay. `keep`: put it aside, for `sbx rollback`."""
 
     id: SandboxId
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BringBack:
+    """Put back what `DeleteSandbox` put aside: disk and record, stopped. Nothing of this name may be there."""
+
+    id: SandboxId
+
+
+@dataclass(frozen=True, slots=True)
+class WaitFor:
+    """Wait until a running sandbox is healthy, or its main process has exited with 0; fails when that cannot come."""
+
+    id: SandboxId
+    condition: Condition
+
+
+@dataclass(frozen=True, slots=True)
+class CreateVolume:
+    """Make an empty volume. Is it there, it is made larger where it is too small."""
+
+    id: VolumeId
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class GrowVolume:
+    """Make a volume larger, also while a sandbox (`holder`) has it."""
+
+    id: VolumeId
+    size: int
+    holder: SandboxId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteVolume:
+    """Delete a volume that no running sandbox has, with what is on it."""
+
+    id: VolumeId
+
+
+@dataclass(frozen=True, slots=True)
+class AttachVolume:
+    """Plug a volume into a running sandbox and mount it."""
+
+    id: SandboxId
+    mount: Mount
+
+
+@dataclass(frozen=True, slots=True)
+class DetachVolume:
+    id: SandboxId
+    target: str
 
 
 Operation = (
@@ -185,6 +255,13 @@ Operation = (
     | ResumeSandbox
     | StopSandbox
     | DeleteSandbox
+    | BringBack
+    | WaitFor
+    | CreateVolume
+    | GrowVolume
+    | DeleteVolume
+    | AttachVolume
+    | DetachVolume
 )
 
 
@@ -203,7 +280,8 @@ class Plan:
     """Changes to show, steps to do in an order that respects `needs`, orphans to report, refusals that stop it.
 
     `observation` is the fingerprint of what its steps rest on (`planning.snapshot`), as it was when the plan was made.
-    Empty (`not steps`) means up to date.
+    Empty (`not steps`) means up to date. `files` are what it was made from; `whole`: it does all that they ask for.
+    `history`: what it means for `sbx rollback`.
     """
 
     project: str
@@ -212,6 +290,9 @@ class Plan:
     steps: tuple[Step, ...] = ()
     orphans: tuple[SandboxId, ...] = ()
     diagnostics: Diagnostics = ()
+    files: tuple[FileContent, ...] = field(default=(), compare=False)
+    whole: bool = field(default=True, compare=False)
+    history: History = "leaves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +300,8 @@ class PlanOptions:
     """What the user asked of the planner. `only`: names to limit to (empty: all). `goal`: converge, or take down.
 
     `replace`: names of sandboxes to make anew although nothing of them changed; they are among `only`, or all are.
+    `profiles`: sandboxes that have profiles are meant when one of theirs is among these (`*`: any), or by name.
+    `volumes`: with `down`, the project's volumes are deleted as well.
     """
 
     goal: Literal["up", "down"] = "up"
@@ -226,3 +309,5 @@ class PlanOptions:
     remove_orphans: bool = False
     allow_destroy: bool = False
     replace: tuple[str, ...] = ()
+    profiles: tuple[str, ...] = ()
+    volumes: bool = False

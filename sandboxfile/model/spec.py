@@ -14,6 +14,17 @@ from pydantic import AfterValidator, Field
 
 from sandboxfile.model.references import DEBIAN_SUITES, UBUNTU_SUITES
 from sandboxfile.model.spec_agents import AgentName, AnyGit, GitSpec
+from sandboxfile.model.spec_life import (
+    SCALE_LIMIT,
+    AnyMount,
+    DependencySpec,
+    DependsOn,
+    HealthcheckSpec,
+    IdleTime,
+    MountSpec,
+    Profile,
+    VolumeSpec,
+)
 from sandboxfile.model.spec_policies import (
     EXTENDS_LIMIT,
     AnyPolicy,
@@ -47,10 +58,14 @@ __all__ = [
     "DEBIAN_SUITES",
     "EXTENDS_LIMIT",
     "MODES",
+    "SCALE_LIMIT",
     "UBUNTU_SUITES",
     "Build",
+    "DependencySpec",
     "GitSpec",
+    "HealthcheckSpec",
     "InjectSpec",
+    "MountSpec",
     "Packages",
     "Path",
     "PlacedFileSpec",
@@ -66,6 +81,7 @@ __all__ = [
     "Strict",
     "Template",
     "TestsSpec",
+    "VolumeSpec",
     "Workspace",
     "used_policies",
     "written_policies",
@@ -189,6 +205,9 @@ class Sandbox(Strict):
         default=(),
         description="Directories of the host: PATH[:TARGET][:ro|rw], or a map. The first one is the working directory.",
     )
+    volumes: tuple[AnyMount, ...] = Field(
+        default=(), description="Disks that stay when the sandbox is deleted: VOLUME:TARGET, or a map."
+    )
     env: Env = Field(
         default_factory=dict,
         description="Environment variables: a map, or a list of NAME=VALUE. Without a value: taken from the"
@@ -220,8 +239,24 @@ class Sandbox(Strict):
     command: Command = Field(
         default=(), description="Main process: a string for the shell, or an argument list. Default: none."
     )
+    healthcheck: HealthcheckSpec | None = Field(
+        default=None, description="How it is found out whether it does its work; default: nothing is looked at."
+    )
+    depends_on: DependsOn = Field(
+        default_factory=dict,
+        description="Sandboxes that are started before: a list, or a map of {condition: started|healthy|completed}.",
+    )
     restart: Literal["no", "on-failure", "always"] = Field(
         default="no", description="When the main process is started again."
+    )
+    profiles: tuple[Profile, ...] = Field(
+        default=(), description="It is only there when one of these is asked for (`--profile`), or it is named."
+    )
+    scale: Annotated[int, Field(ge=0, le=SCALE_LIMIT)] | None = Field(
+        default=None, description="So many of it: NAME-1, NAME-2, … Default: one, called NAME."
+    )
+    idle_stop: IdleTime | None = Field(
+        default=None, description="Stop it when nothing was done in it for so long, e.g. 30m; the next use starts it."
     )
     protect: bool = Field(default=False, description="Never replace or delete this sandbox without --allow-destroy.")
 
@@ -243,6 +278,9 @@ class SandboxFile(WholeFile):
     )
     secrets: dict[Name, Secret] = Field(
         default_factory=dict, description="Where keys are on this host, and which requests get them, by name."
+    )
+    volumes: dict[Name, VolumeSpec | None] = Field(
+        default_factory=dict, description="Disks that stay when sandboxes are deleted, by name."
     )
     sandboxes: dict[Name, Sandbox] = Field(description="The sandboxes of this project, by name.")
 

@@ -14,7 +14,7 @@ class Strict(BaseModel):
     """A map of the file: unknown fields are errors, nothing is converted, `x-` fields are somebody else's."""
 
     model_config = ConfigDict(
-        strict=True, extra="forbid", frozen=True, json_schema_extra={"patternProperties": {"^x-": {}}}
+        strict=True, extra="forbid", frozen=True, defer_build=True, json_schema_extra={"patternProperties": {"^x-": {}}}
     )
 
     @model_validator(mode="before")
@@ -30,6 +30,7 @@ class WholeFile(Strict):
 
     _spans: dict[Path, Span] = PrivateAttr(default_factory=dict)
     _whole: bool = PrivateAttr(default=True)
+    _origins: dict[Path, Path] = PrivateAttr(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -38,9 +39,16 @@ class WholeFile(Strict):
 
     def span(self, *path: str | int) -> Span | None:
         """Where this part is written: a scalar's value, else its key; the nearest enclosing part when it was not."""
+        path = (*self._origins.get(path[:2], path[:2]), *path[2:])
         while path and path not in self._spans:
             path = path[:-1]
         return self._spans.get(path)
+
+    def made_from(self, origins: Mapping[Path, Path]) -> Self:
+        """A copy, parts of which (`("sandboxes", NAME)`) are written where another part is."""
+        copied = self.model_copy()
+        copied._origins = dict(origins)
+        return copied
 
     def placed(self, spans: Mapping[Path, Span], whole: bool) -> Self:
         """The same file that knows its places and whether it is whole. Called by who reads it, before anybody else."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Port, Resources
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Mount, Port, Resources
 from sandboxfile.model.spec import Path, Sandbox, SandboxFile
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import MIB
@@ -12,13 +12,17 @@ from sandboxfile.names import SandboxId
 from sandboxfile.resolve import workspaces
 from sandboxfile.resolve.chains import given, template_of
 from sandboxfile.resolve.credentials import agent_of
+from sandboxfile.resolve.dependencies import dependencies_of, profiles_of
 from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
+from sandboxfile.resolve.health import healthcheck_of, idle_stop_of
 from sandboxfile.resolve.identity import check_identity, identity_variables
 from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed, project_of, sources_needed
 from sandboxfile.resolve.policies import resolve_policies
 from sandboxfile.resolve.ports import resolve_ports
+from sandboxfile.resolve.scaling import Scaled, scaled
 from sandboxfile.resolve.secret_places import check_leaks, check_places
 from sandboxfile.resolve.templates import ResolvedTemplate, resolve_template, title_of
+from sandboxfile.resolve.volumes import resolve_volumes
 from sandboxfile.resolve.workspaces import LoadedFile, Placed
 
 EnvFiles = Mapping[str, Mapping[str, str | None]]
@@ -29,8 +33,11 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
 
     Of the rest of a wrong file (not `whole`) it finds the problems, and gives None whatever it finds.
     """
-    env_files, found = read_env_files(file, inputs)
+    scale, found = scaled(file)
+    file = scale.file
     problems: list[Diagnostic] = list(found)
+    env_files, found = read_env_files(file, inputs)
+    problems += found
     own = () if inputs.project else (inputs.file, inputs.lock, *inputs.beside)
     files = [*filter(None, own), *sorted(_env_file_paths(file, inputs))]
     loaded = [LoadedFile(path, inputs.paths[path]) for path in files]
@@ -42,7 +49,9 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     ports, found = resolve_ports(file)
     problems += found
     project = project_of(file, inputs)
-    parts = _Parts(file, inputs, templates, env_files, loaded, ports)
+    volumes, mounts, found = resolve_volumes(file, project, placed)
+    problems += found
+    parts = _Parts(file, inputs, templates, env_files, loaded, ports, mounts, scale)
     sandboxes = [_sandbox(SandboxId(project, name), parts, placed[name], problems) for name in sorted(file.sandboxes)]
     held = policies.sandboxes
     whole = [replace(item, policy=held[item.id.name]) for item in sandboxes if item and item.id.name in held]
@@ -54,7 +63,8 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
         DesiredTemplate(name, template.recipe, policies.templates[name], written=template.written)
         for name, template in templates.items()
     )
-    return DesiredState(project, "" if inputs.project else inputs.file, tuple(whole), tuple(wanted)), in_order(problems)
+    source = "" if inputs.project else inputs.file
+    return DesiredState(project, source, tuple(whole), tuple(wanted), volumes), in_order(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,8 @@ class _Parts:
     env_files: EnvFiles
     loaded: Sequence[LoadedFile]
     ports: Mapping[str, tuple[Port, ...]]
+    mounts: Mapping[str, tuple[Mount, ...]]
+    scale: Scaled
 
 
 def _templates(file: SandboxFile, inputs: ResolveInputs, problems: list[Diagnostic]) -> dict[str, ResolvedTemplate]:
@@ -143,6 +155,12 @@ def _sandbox(
         docker=template.docker,
         agent=agent.name,
         ports=parts.ports[id.name],
+        mounts=parts.mounts[id.name],
+        healthcheck=healthcheck_of(file, id.name),
+        idle_stop=idle_stop_of(file, id.name),
+        depends_on=dependencies_of(parts.scale, id.name),
+        profiles=profiles_of(parts.scale, id.name),
+        service=parts.scale.service.get(id.name, ""),
         taken=tuple(_taken(layers, (*beneath.env_file, *own.env_file), inputs)),
     )
 

@@ -15,7 +15,8 @@ from typing import Any
 from sandboxfile.agents import find_agent
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import NO_AGENT, DesiredSandbox, DesiredState
+from sandboxfile.model.desired import NO_AGENT, DesiredSandbox, DesiredState, Healthcheck
+from sandboxfile.model.durations import duration
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.spec import Build
 from sandboxfile.model.template import DesiredTemplate
@@ -44,6 +45,8 @@ def config(desired: DesiredState) -> dict[str, Any]:
     listed = {name: credential for item in desired.sandboxes for name, credential in _listed(item.policy)}
     if listed:
         result["secrets"] = {name: render_secret(listed[name]) for name in sorted(listed)}
+    if desired.volumes:
+        result["volumes"] = {each.id.name: {"size": _size(each.size)} for each in desired.volumes}
     env = _variables(desired)
     result["sandboxes"] = {item.id.name: _sandbox(item, env.get(item.template, ())) for item in desired.sandboxes}
     loadable: dict[str, Any] = escaped(result)
@@ -123,15 +126,30 @@ def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, A
         ],
         "policy": _own_policy(policy.own),
         "secrets": [name for name, _ in _listed(policy)],
+        "volumes": [{"volume": mount.volume, "target": mount.target} for mount in sandbox.mounts],
         "ports": [port.text for port in sandbox.ports],
         "env": {name: env[name] for name in sorted(env)},
         "resources": {"cpus": resources.cpus, "memory": _size(resources.memory), "disk": _size(resources.disk)},
         "setup": [list(command.argv) for command in sandbox.setup],
         "command": list(sandbox.command.argv) if sandbox.command else [],
+        "healthcheck": _healthcheck(sandbox.healthcheck) if sandbox.healthcheck else {},
+        "depends_on": {each.name: {"condition": each.condition} for each in sandbox.depends_on},
         "restart": sandbox.restart,
+        "profiles": list(sandbox.profiles),
+        "idle_stop": duration(sandbox.idle_stop) if sandbox.idle_stop else "",
         "protect": sandbox.protect,
     }
     return {name: value for name, value in fields.items() if value not in ([], {}, "")}
+
+
+def _healthcheck(check: Healthcheck) -> dict[str, Any]:
+    return {
+        "command": list(check.command.argv),
+        "interval": duration(check.interval),
+        "timeout": duration(check.timeout),
+        "retries": check.retries,
+        "start_period": duration(check.start_period),
+    }
 
 
 def _named_policies(desired: DesiredState) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -138,8 +138,7 @@ def _unsafe(source: str, inputs: ResolveInputs) -> str | None:
 
 
 def _wrong_target(item: Placed) -> Diagnostic | None:
-    system = next((place for place in _SYSTEM_INSIDE if inside(item.target, place)), None)
-    if item.target in _SYSTEM or system:
+    if belongs_to_system(item.target):
         detail = f"The target `{item.target}` would hide a part of the sandbox's own system."
         hint = "give it another target: PATH:/workspace"
         return error("Unsafe target", detail, item.target_span, hint)
@@ -164,6 +163,11 @@ def _clashes(items: Sequence[Placed]) -> Iterator[Diagnostic]:
 def _changeable(path: str, how: str, link: str) -> str:
     through = "a symlink" if link == path else f"{how} through the symlink {link}"
     return f"`{path}` is {through} that a sandbox can change."
+
+
+def belongs_to_system(target: str) -> bool:
+    """Whether a mount there would hide a part of the sandbox's own system."""
+    return target in _SYSTEM or any(inside(target, place) for place in _SYSTEM_INSIDE)
 
 
 def link_within(fact: PathFact, writable: Sequence[Placed]) -> str | None:

@@ -1,6 +1,4 @@
-"""Values of Compose, and fields that only later versions of the language have."""
-
-from types import SimpleNamespace
+"""Values of Compose, and what says when a service is there."""
 
 import pytest
 
@@ -59,40 +57,119 @@ def test_a_read_only_mount_that_is_not_plainly_so_is_not_carried_over_as_writabl
     assert "./a" in " ".join(note.what for note in found.notes)
 
 
-def parts(text: str, monkeypatch: pytest.MonkeyPatch, *fields: str) -> dict[tuple[str | int, ...], object]:
-    monkeypatch.setattr(compose, "Sandbox", SimpleNamespace(model_fields=dict.fromkeys(fields)))
+def parts(text: str) -> dict[tuple[str | int, ...], object]:
+    """What is said of the sandboxes, by field; of lists the last item."""
     draft = Draft()
     compose.draft(Source(text, "compose.yaml", "/a", "/a"), draft)
     assert not draft.problems
     return {part.path[2:]: part.value for part in draft.parts}
 
 
-def test_health_checks_and_dependencies_are_carried_over_where_the_language_has_them(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def told(found: Imported) -> dict[str, str]:
+    return {note.what: note.why for note in found.notes}
+
+
+def test_health_checks_dependencies_profiles_and_scale_are_carried_over() -> None:
     text = """
 services:
   DB: {healthcheck: {test: [CMD, pg_isready], interval: 5s, retries: 3, start_interval: 1s}}
-  web: {depends_on: {DB: {condition: service_healthy}}, profiles: [ci], scale: 2}
+  job: {command: run}
+  web:
+    depends_on:
+      DB: {condition: service_healthy, restart: true}
+      job: {condition: service_completed_successfully, required: false}
+    profiles: [ci]
+    deploy: {replicas: 2}
 """
-    found = parts(text, monkeypatch, "healthcheck", "depends_on", "profiles", "scale")
-    assert found["healthcheck",] == {"command": ["pg_isready"], "interval": "5s", "retries": 3}
+    found = parts(text)
+    assert (found["healthcheck", "command"], found["healthcheck", "interval"]) == (["pg_isready"], "5s")
+    assert found["healthcheck", "retries"] == 3
     assert found["depends_on", "db"] == {"condition": "healthy"}
-    assert found["profiles",] == ["ci"]
+    assert found["depends_on", "job"] == {"condition": "completed"}
+    assert found["profiles",] == "ci"
     assert found["scale",] == 2
+    notes = told(imported(text))
+    assert "restarted" in notes["services.web.depends_on.DB.restart"]
+    assert {"services.web.depends_on.job.required", "services.DB.healthcheck.start_interval"} <= set(notes)
 
 
 @pytest.mark.parametrize(
     ("test", "command"),
-    [("curl -f x", "curl -f x"), ("[CMD-SHELL, curl -f x]", "curl -f x"), ("[CMD, curl, x]", ["curl", "x"])],
+    [
+        ("curl -f x", "curl -f x"),
+        ("'echo \"'", 'echo "'),
+        ("[CMD-SHELL, curl -f $X]", "curl -f ${X}"),
+        ("[CMD, curl, x]", ["curl", "x"]),
+        ("[NONE]", None),
+        ("[curl, x]", None),
+        ("[CMD]", None),
+        ("''", None),
+    ],
 )
-def test_health_checks_have_one_command(test: str, command: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = parts(f"services: {{web: {{healthcheck: {{test: {test}}}}}}}", monkeypatch, "healthcheck")
-    assert found["healthcheck",] == {"command": command}
+def test_health_checks_have_one_command(test: str, command: object) -> None:
+    text = f"services: {{web: {{healthcheck: {{test: {test}, interval: 1s}}}}}}"
+    assert parts(text).get(("healthcheck", "command")) == command
+    assert ("services.web.healthcheck" in told(imported(text))) == (command is None)
 
 
-def test_where_the_language_has_them_not_they_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compose, "Sandbox", SimpleNamespace(model_fields={}))
-    found = imported("services: {web: {healthcheck: {test: x}, depends_on: [db], profiles: [a], scale: 2}, db: {}}")
-    told = {note.what for note in found.notes}
-    assert {f"services.web.{key}" for key in ("healthcheck", "depends_on", "profiles", "scale")} <= told
+def test_a_disabled_health_check_is_none() -> None:
+    text = "services: {web: {healthcheck: {test: x, disable: true, retries: 2}}}"
+    assert not [key for key in parts(text) if key[:1] == ("healthcheck",)]
+
+
+@pytest.mark.parametrize(
+    ("other", "condition", "why"),
+    [
+        ("{command: x}", "service_healthy", "healthcheck of its image"),
+        ("{}", "service_completed_successfully", "what its image would start"),
+        ("{command: x, restart: unless-stopped}", "service_completed_successfully", "started again"),
+        ("{command: x}", "service_odd", "no condition"),
+    ],
+)
+def test_a_condition_that_nothing_makes_true_is_told_and_the_start_is_waited_for(
+    other: str, condition: str, why: str
+) -> None:
+    text = f"services: {{a: {{depends_on: {{b: {{condition: {condition}}}}}}}, b: {other}}}"
+    assert parts(text)["depends_on", "b"] == {"condition": "started"}
+    assert why in told(imported(text))["services.a.depends_on.b"]
+
+
+def test_a_dependency_on_what_is_not_there_is_told() -> None:
+    assert told(imported("services: {a: {depends_on: [b]}}"))["services.a.depends_on.b"] == "there is no such service"
+
+
+@pytest.mark.parametrize(
+    ("fields", "carried"),
+    [
+        ("scale: 3", 3),
+        ('scale: "${N:-2}"', "${N:-2}"),
+        ("deploy: {replicas: 0}, ports: ['80:80']", 0),
+        ("scale: 1, ports: ['80:80']", None),
+        ("scale: 2, ports: ['80:80']", None),
+        ("scale: 2, volumes: ['data:/data']", None),
+        ("scale: 2, volumes: [{type: volume, source: data, target: /data}]", None),
+        ("scale: 2, volumes: ['./data:/data']", 2),
+    ],
+)
+def test_what_can_be_several_is_scaled(fields: str, carried: object) -> None:
+    text = f"services: {{web: {{{fields}}}}}"
+    assert parts(text).get(("scale",)) == carried
+    assert any("not scaled" in why for why in told(imported(text)).values()) == (carried is None and "scale: 2" in text)
+
+
+def test_a_named_volume_goes_to_the_first_who_has_it() -> None:
+    text = """
+services:
+  a: {volumes: ["My Data:/data", "log:/log:ro", /anonymous]}
+  b: {volumes: [{type: volume, source: log, target: /log}, {type: tmpfs, target: /t}, "${X}:/x"]}
+volumes: {My Data: , log: {driver: local}}
+"""
+    found = imported(text)
+    assert "volumes:\n  my-data: {}\n  log: {}\n" in (found.text or "")
+    assert '    volumes: ["my-data:/data", "log:/log"]\n' in (found.text or "")
+    notes = [(note.what, note.why) for note in found.notes]
+    assert ("services.b.volumes[0]", "one sandbox at a time has a volume, and `a` has it") in notes
+    assert ("services.a.volumes[1] log:/log:ro", "a volume can be written to here") in notes
+    assert ("volumes", "only their names are carried over, with who has them") in notes
+    assert sum("begins empty" in why for _, why in notes) == 2
+    assert {"services.a.volumes[2] /anonymous", "services.b.volumes[1]"} <= {what for what, _ in notes}

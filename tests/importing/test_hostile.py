@@ -16,6 +16,7 @@ _WORDS = (
     " allowedDomains blockedDomains blockedCIDRs bypassDomains schemaVersion agent name workspace additionalWorkspaces"
     " path readOnly clone env sandboxOptions template secrets sandbox host hostIP protocol mounts containerEnv"
     " forwardPorts postCreateCommand remoteUser hostRequirements workspaceFolder workspaceMount entrypoint working_dir"
+    " test interval retries start_period disable condition profiles scale replicas target published"
 )
 WORDS = _WORDS.split()
 TEXTS = st.sampled_from(

@@ -26,8 +26,11 @@ from sandboxfile.host.variables import DOT_ENV, Variables, read_variables
 from sandboxfile.language.document import decode
 from sandboxfile.language.loading import Text, load_files
 from sandboxfile.language.validate import load_project
-from sandboxfile.model.desired import DesiredState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.fingerprint import fingerprint
+from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.resolve.project import resolve
+from sandboxfile.resolve.render import config, to_yaml
 
 GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -115,6 +118,30 @@ def test_wrong_file_stops_up_before_anything_changes(case: str, tmp_path: Path) 
     assert done.stdout == ""
     assert done.stderr.startswith((GOLDEN / case / "expected.txt").read_text().splitlines()[0])
     assert {entry: entry.lstat().st_mtime_ns for entry in home.rglob("*")} == before
+
+
+@pytest.mark.parametrize("case", sorted(set(CASES) - set(WRONG)))
+def test_what_config_prints_of_a_right_file_loads_to_itself(case: str, tmp_path: Path) -> None:
+    home = tmp_path.resolve() / "home"
+    path = prepare(GOLDEN / case, home / "project")
+    desired, _, _ = problems_of(path, home)
+    assert desired is not None
+    printed = to_yaml(config(desired))
+    for override in overrides_of(path):
+        override.unlink(missing_ok=True)
+    path.write_text(printed)
+    again, sources, problems = problems_of(path, home)
+    assert again is not None, render_human(problems, sources)
+    assert to_yaml(config(again)) == printed
+    assert [fingerprint(without_policy(spec)) for spec in again.sandboxes] == [
+        fingerprint(without_policy(spec)) for spec in desired.sandboxes
+    ]
+    assert again.volumes == desired.volumes
+
+
+def without_policy(spec: DesiredSandbox) -> DesiredSandbox:
+    """What presets and agents bring to a policy is written out, and so has another origin."""
+    return replace(spec, policy=NO_POLICY)
 
 
 def test_there_are_enough_wrong_files() -> None:

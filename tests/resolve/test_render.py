@@ -19,6 +19,7 @@ name: shop
 defaults: {resources: {memory: 1537m}, env: {"LOW": "0755", D: "$$5 and $${X}"}}
 templates:
   dev: {base: debian:bookworm, packages: {apt: [g++, git]}, env: {EDITOR: vim}, user: root}
+volumes: {data: {size: 1025MiB}, cache: , unused: {size: 2GiB}}
 sandboxes:
   web:
     template: dev
@@ -27,6 +28,9 @@ sandboxes:
     setup: [npm ci, [echo, "a: b", "- c", "#d"]]
     command: [sh, -c, "echo $$HOME"]
     restart: on-failure
+    healthcheck: {command: "test $$HOME", interval: 1m30s, timeout: 500ms, retries: 7}
+    idle_stop: 1h0m30s
+    volumes: ["cache:/home/agent/.npm", {volume: data, target: /srv/data}]
     protect: true
   db: {}
 """
