@@ -9,6 +9,7 @@ template, and nothing of a template is executed before its first session, but fo
     docker           its part for a sandbox with a Docker daemon of its own: the group `docker`, start and end
     docker-daemon    keeps the daemon running
     serve            virtio-serial port -> sshd
-    bin/sbx-mount TAG TARGET, bin/sbx-umount TARGET, bin/grow-root, bin/sbx-docker, bin/sbx-poweroff
+    bin/sbx-mount TAG TARGET, bin/sbx-umount TARGET, bin/sbx-mount-volume SERIAL TARGET,
+    bin/sbx-umount-volume SERIAL TARGET, bin/grow-root, bin/grow-disk DISK, bin/sbx-docker, bin/sbx-poweroff
                      what the supervisor runs as root, under /run/sbx/bin
 """

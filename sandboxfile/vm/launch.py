@@ -7,7 +7,7 @@ closes it. The machine dies with the process that started it.
 import os
 import signal
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from sandboxfile.vm.shares import Share
 
 _GREETING_TIMEOUT = 20.0  # seconds; 0.02 is usual
 _PATIENCE = 5.0
+_IN_USE = ("is busy", "is in use")  # what QEMU says of a character device, and of a block node
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class RunningMachine:
             await self._jailed.close()
 
     def slot_number(self, tag: str) -> int:
-        """The slot that holds a share, as the guest counts: /sys/bus/pci/slots/NUMBER. Raises MachineError."""
+        """The slot of a share or a disk, as the guest counts: /sys/bus/pci/slots/NUMBER. Raises MachineError."""
         return self._slot(tag) + 1
 
     async def plug_share(self, tag: str, share: Share) -> None:
@@ -160,12 +161,11 @@ class RunningMachine:
 
         The guest needs about 0.1 s to see it. Raises MachineError when all slots are taken or QEMU refuses.
         """
-        slot = self._free_slot(tag)
-        self._slots[slot] = tag
+        slot = self.take_slot(tag)
         try:
             await self._add_share(slot, tag, share)
         except BaseException:
-            del self._slots[slot]
+            self.free_slot(tag)
             raise
         finally:
             share.socket.close()
@@ -178,7 +178,12 @@ class RunningMachine:
         does not let go within `timeout` seconds; `Share.close` cuts its access then.
         """
         slot = self._slot(tag)
-        device = _device(slot, tag)
+        await self.unplug_device(_device(slot, tag), f"share {tag}", timeout)
+        await self.when_free("chardev-remove", {"id": _chardev(slot, tag)})
+        self.free_slot(tag)
+
+    async def unplug_device(self, device: str, what: str, timeout: float) -> None:
+        """Have no device of this id, whoever takes it away. Raises MachineError when the guest does not let go."""
         gone = anyio.Event()
 
         def watch(event: Event) -> None:
@@ -191,9 +196,7 @@ class RunningMachine:
                 with anyio.move_on_after(timeout):
                     await gone.wait()
                 if not gone.is_set() and device in await self.qmp.devices():
-                    raise MachineError(f"the guest does not let go of the share {tag} ({timeout:.0f} s)")
-        await self._remove_chardev(_chardev(slot, tag))
-        del self._slots[slot]
+                    raise MachineError(f"the guest does not let go of the {what} ({timeout:.0f} s)")
 
     async def share_is_idle(self, tag: str) -> bool:
         """Whether the guest waits for no answer from a share's file server; False when QEMU (before 7.2) cannot say.
@@ -214,15 +217,15 @@ class RunningMachine:
                 return False
         return True
 
-    async def _remove_chardev(self, chardev: str) -> None:
-        """Remove it once its device has let go, which is some time after QEMU says that the device is deleted."""
+    async def when_free(self, command: str, arguments: Mapping[str, object]) -> None:
+        """Remove what a device used once it has let go, which is some time after QEMU says that it is deleted."""
         deadline = anyio.current_time() + _PATIENCE
         while True:
             try:
-                await self.qmp.execute("chardev-remove", {"id": chardev})
+                await self.qmp.execute(command, arguments)
                 return
             except MachineError as exc:
-                if "is busy" not in str(exc) or anyio.current_time() > deadline:
+                if not any(words in str(exc) for words in _IN_USE) or anyio.current_time() > deadline:
                     raise
             await anyio.sleep(0.02)
 
@@ -244,25 +247,31 @@ class RunningMachine:
         try:
             await self.qmp.execute("device_add", {**device, "chardev": chardev, "tag": tag, "queue-size": 1024})
         except MachineError:
-            await self._remove_chardev(chardev)
+            await self.when_free("chardev-remove", {"id": chardev})
             raise
 
-    def _free_slot(self, tag: str) -> int:
+    def take_slot(self, tag: str) -> int:
+        """A slot for what is called `tag`, counted from 0. Raises MachineError when none is free."""
         if tag in self._slots.values():
-            raise MachineError(f"the share {tag} is attached already")
+            raise MachineError(f"{tag} is attached already")
         for slot in range(self.spec.slots):
             if slot not in self._slots:
+                self._slots[slot] = tag
                 return slot
         raise MachineError(
-            f"all {self.spec.slots} places for workspaces of this sandbox are taken",
-            hint="remove a workspace first, or share a directory that holds several",
+            f"all {self.spec.slots} places for workspaces and volumes of this sandbox are taken",
+            hint="remove one first, or share a directory that holds several",
         )
+
+    def free_slot(self, tag: str) -> None:
+        """Let something else have the slot of what is no longer there."""
+        del self._slots[self._slot(tag)]
 
     def _slot(self, tag: str) -> int:
         for slot, held in self._slots.items():
             if held == tag:
                 return slot
-        raise MachineError(f"the share {tag} is not attached")
+        raise MachineError(f"{tag} is not attached")
 
 
 async def _greet(
