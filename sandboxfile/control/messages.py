@@ -8,11 +8,11 @@ process inside is killed; the agent goes on.
 from dataclasses import dataclass, field
 
 from sandboxfile.control.codec import Codec
-from sandboxfile.model.desired import DesiredSandbox, Port, Workspace
+from sandboxfile.model.desired import DesiredSandbox, Mount, Port, Workspace
 from sandboxfile.model.observed import Machine
 from sandboxfile.model.policy import Policy
 
-VERSION = 2
+VERSION = 3
 LINE_LIMIT = 4 << 20  # bytes; a longer line is a protocol error
 
 
@@ -94,6 +94,43 @@ class Detach:
     """Unmount a workspace by its target (lazily, when processes still use it) and unplug it. Idempotent."""
 
     target: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachVolume:
+    """Plug a volume in and mount it. Idempotent. Answered by `Done` or `Failed`."""
+
+    mount: Mount
+
+
+@dataclass(frozen=True, slots=True)
+class DetachVolume:
+    """Unmount a volume by its target and unplug it. Idempotent. `Failed` when programs use it."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class GrowVolume:
+    """Make a volume larger that this sandbox has, and its file system."""
+
+    volume: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class CopyDisk:
+    """Copy the sandbox's disk, as it is at one moment, to a new file beside it. Answered by `Done` or `Failed`.
+
+    `name` is that of a checkpoint: the supervisor knows where it belongs.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitHealthy:
+    """Answered by `Progress`* and `Done` once the healthcheck succeeds; `Failed` when it has become unhealthy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +277,11 @@ Message = (
     | Signal
     | Attach
     | Detach
+    | AttachVolume
+    | DetachVolume
+    | GrowVolume
+    | CopyDisk
+    | WaitHealthy
     | SetPolicy
     | Provide
     | SetPorts

@@ -11,4 +11,6 @@ sessions    the agent's terminal, which outlives clients     agent      its sett
 ports       ports of the host that lead inside               relaying   one connection of a caller
 callbacks   ports that logins wait on, while somebody looks  terminal_modes  what has to be undone on leaving
 scrollback  the end of a terminal's output, to be replayed   detach_keys  what somebody types to leave
+health      whether it does its work, pure with a runner     checking   one run of its healthcheck inside
+idle        when it goes to sleep, pure with a runner
 """

@@ -3,6 +3,7 @@
 Runs on asyncio and on trio, so that back-off and restarts are tested in virtual time.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import anyio
@@ -21,6 +22,7 @@ from sandboxfile.supervisor.lifecycle import (
     LaunchMain,
     Life,
     MainExited,
+    MarkAsleep,
     PowerOff,
     ResumeMachine,
     WaitBackOff,
@@ -41,16 +43,20 @@ class Actions(Protocol):
 
     async def resume_machine(self) -> None: ...
 
+    async def mark_asleep(self) -> None:
+        """Remember, durably, that it sleeps."""
+
     async def power_off(self) -> None:
         """Make the machine end; whoever watches it tells."""
 
 
 class Conductor:
-    """Holds the state. `finished` is set when nothing is left to do."""
+    """Holds the state. `finished` is set when nothing is left to do; `on_step` is called after whatever happened."""
 
     def __init__(self, life: Life, actions: Actions, group: TaskGroup) -> None:
         self.life = life
         self.finished = anyio.Event()
+        self.on_step: Callable[[], None] = lambda: None
         self._actions = actions
         self._group = group
         self._back_off = anyio.CancelScope()
@@ -74,6 +80,7 @@ class Conductor:
                     orderly.append(command)
         if orderly:
             self._group.start_soon(self._perform, tuple(orderly))
+        self.on_step()
 
     async def _perform(self, commands: Commands) -> None:
         for command in commands:
@@ -82,6 +89,8 @@ class Conductor:
                     await self._actions.resume_machine()
                 case EndMain():
                     await self._actions.end_main()
+                case MarkAsleep():
+                    await self._actions.mark_asleep()
                 case PowerOff():
                     await self._actions.power_off()
 

@@ -79,6 +79,11 @@ class StopAsked:
     pass
 
 
+@dataclass(frozen=True, slots=True)
+class SleepAsked:
+    """Nothing was done for long enough. Refused unless that is true at this moment, as far as can be seen here."""
+
+
 Event = (
     GuestReady
     | MachinePaused
@@ -89,6 +94,7 @@ Event = (
     | BackOffOver
     | RestartChanged
     | StopAsked
+    | SleepAsked
 )
 
 
@@ -123,6 +129,11 @@ class ResumeMachine:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkAsleep:
+    """Remember on disk that nobody stopped it: the next use is to start it."""
+
+
+@dataclass(frozen=True, slots=True)
 class PowerOff:
     """Sync and power off inside, then by force; MachineDied follows."""
 
@@ -132,8 +143,14 @@ class Finish:
     """Nothing is left to do: the supervisor ends."""
 
 
-Command = LaunchMain | WaitBackOff | CancelBackOff | EndMain | ResumeMachine | PowerOff | Finish
+Command = LaunchMain | WaitBackOff | CancelBackOff | EndMain | ResumeMachine | MarkAsleep | PowerOff | Finish
 Commands = tuple[Command, ...]
+
+
+def at_rest(life: Life) -> bool:
+    """Whether the machine runs and nothing of ours in it: a main process that is still to be started is awaited."""
+    main = life.main.status
+    return life.health == "running" and (main == "exited" or (main == "none" and not life.has_command))
 
 
 def step(life: Life, event: Event) -> tuple[Life, Commands]:
@@ -145,6 +162,8 @@ def step(life: Life, event: Event) -> tuple[Life, Commands]:
             return _died(life)
         case StopAsked():
             return _stop(life)
+        case SleepAsked():
+            return _sleep(life)
         case GuestReady():
             return _when(life, "starting", "running")
         case MachinePaused():
@@ -187,6 +206,13 @@ def _stop(life: Life) -> tuple[Life, Commands]:
     if life.main.status == "waiting":
         return replace(stopping, main=replace(life.main, status="exited")), (*commands, CancelBackOff(), PowerOff())
     return stopping, (*commands, PowerOff())
+
+
+def _sleep(life: Life) -> tuple[Life, Commands]:
+    if not at_rest(life):
+        return life, ()
+    # Nothing can begin from here on, so what is remembered is true whenever this process is killed.
+    return replace(life, health="stopping"), (MarkAsleep(), PowerOff())
 
 
 def _wanted(life: Life) -> tuple[Life, Commands]:

@@ -7,8 +7,8 @@ anywhere. `relaying` moves the bytes.
 import errno
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from functools import partial
 
 import anyio
@@ -22,13 +22,18 @@ from sandboxfile.supervisor.relaying import Connect, next_caller, relay
 CONNECTIONS = 256  # at once, of all ports; further ones wait in the kernel's queues
 _QUEUE = 128
 _Place = tuple[str, int]  # address and port of this host
+_During = Callable[[], AbstractContextManager[None]]
 
 
 class Ports:
-    """Those of one sandbox. They work as long as the task group that `start` was given."""
+    """Those of one sandbox. They work as long as the task group that `start` was given.
 
-    def __init__(self, connect: Connect) -> None:
+    Each connection of a caller is `during` such a block.
+    """
+
+    def __init__(self, connect: Connect, during: _During = nullcontext) -> None:
         self._connect = connect
+        self._during = during
         self._listeners: dict[_Place, _Listener] = {}
         self._slots = anyio.CapacityLimiter(CONNECTIONS)
         self._turn = anyio.Lock()  # one change at a time
@@ -84,7 +89,7 @@ class Ports:
 
     def _serve(self, port: Port, sock: socket.socket) -> "_Listener":
         assert self._group is not None
-        listener = _Listener(port, sock)
+        listener = _Listener(port, sock, self._during)
         self._group.start_soon(listener.serve, self._connect, self._slots)
         say(f"listening on {port.text}")
         return listener
@@ -93,8 +98,9 @@ class Ports:
 class _Listener:
     """One listening socket and its connections."""
 
-    def __init__(self, port: Port, sock: socket.socket) -> None:
+    def __init__(self, port: Port, sock: socket.socket, during: _During) -> None:
         self.port = port
+        self._during = during
         self._socket = sock
         self._scope = anyio.CancelScope()
         self._ended = anyio.Event()
@@ -122,7 +128,7 @@ class _Listener:
 
     async def _answer(self, caller: socket.socket, connect: Connect, slots: anyio.CapacityLimiter) -> None:
         try:
-            with caller:
+            with caller, self._during():
                 await relay(caller, partial(connect, self.port.guest))
         finally:
             slots.release_on_behalf_of(caller)

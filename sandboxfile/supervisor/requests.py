@@ -5,13 +5,17 @@ import anyio
 from sandboxfile.control.messages import (
     Attach,
     AttachAgent,
+    AttachVolume,
     CheckAgent,
+    CopyDisk,
     Detach,
+    DetachVolume,
     Done,
     Exec,
     Forward,
     GetStatus,
     GrowDisk,
+    GrowVolume,
     Output,
     Progress,
     Provide,
@@ -25,11 +29,13 @@ from sandboxfile.control.messages import (
     StatusReply,
     Stop,
     Update,
+    WaitHealthy,
     WaitReady,
 )
 from sandboxfile.control.server import Conversation
 from sandboxfile.errors import ControlError, GuestError
 from sandboxfile.supervisor.agent import prepare_agent
+from sandboxfile.supervisor.copying import copy_disk
 from sandboxfile.supervisor.executing import execute
 from sandboxfile.supervisor.lifecycle import MainWanted, StopAsked
 from sandboxfile.supervisor.sandbox import Sandbox
@@ -37,7 +43,15 @@ from sandboxfile.supervisor.setup import record_setup_done, run_setup_command
 
 
 async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
-    """Do what was asked, and reply."""
+    """Do what was asked, and reply. Whatever does not merely look keeps the sandbox awake until it is done."""
+    if isinstance(conversation.request, GetStatus | WaitReady | Forward):  # of a forward its connections do
+        await _answer(sandbox, conversation)
+    else:
+        with sandbox.idle.during():
+            await _answer(sandbox, conversation)
+
+
+async def _answer(sandbox: Sandbox, conversation: Conversation) -> None:
     match conversation.request:
         case GetStatus():
             await conversation.send(StatusReply(await sandbox.status()))
@@ -52,10 +66,15 @@ async def answer(sandbox: Sandbox, conversation: Conversation) -> None:
             async with conversation.while_connected():
                 await _run_setup(sandbox, conversation, first)
         case Forward(port):
-            await sandbox.guest()
+            with sandbox.idle.during():
+                await sandbox.guest()
             async with conversation.while_connected(), sandbox.ports.forward(port):
                 await conversation.send(Started())
                 await anyio.sleep_forever()
+        case WaitHealthy():
+            async with conversation.while_connected():
+                await sandbox.health.wait(sandbox.guest)
+                await conversation.send(Done())
         case Provide(values):  # also while it boots
             await sandbox.provide(values)
             await conversation.send(Done())
@@ -73,12 +92,14 @@ async def _change(sandbox: Sandbox, conversation: Conversation) -> None:
     """One effect on a sandbox that is ready."""
     await sandbox.guest()
     match conversation.request:
-        case Attach(workspace):
-            await sandbox.workspaces.attach(workspace)
-        case Detach(target):
-            await sandbox.workspaces.detach(target)
+        case Attach() | Detach() | AttachVolume() | DetachVolume() | GrowVolume() as message:
+            await _change_mounts(sandbox, message)
         case GrowDisk(size):
-            await _grow_disk(sandbox, size)
+            async with sandbox.copying.turn:
+                await _grow_disk(sandbox, size)
+        case CopyDisk(label):
+            with sandbox.idle.during():
+                await copy_disk(sandbox, label)
         case SetPolicy(policy):
             await sandbox.set_policy(policy)
         case SetPorts(ports):
@@ -91,9 +112,30 @@ async def _change(sandbox: Sandbox, conversation: Conversation) -> None:
         case StartMain():
             sandbox.conductor.tell(MainWanted())
         case Resume():
-            await (await sandbox.machine()).qmp.resume()
+            async with sandbox.copying.turn:
+                await (await sandbox.machine()).qmp.resume()
         case other:
             raise ControlError(f"{type(other).__name__} is not a request")
+
+
+async def _change_mounts(sandbox: Sandbox, message: Attach | Detach | AttachVolume | DetachVolume | GrowVolume) -> None:
+    match message:
+        case Attach(workspace):
+            try:
+                await sandbox.workspaces.attach(workspace)
+            finally:  # those inside it may have gone with it, also when it does not come back
+                await sandbox.volumes.mount_below(workspace.target)
+        case Detach(target):
+            try:
+                await sandbox.workspaces.detach(target)
+            finally:
+                await sandbox.volumes.mount_below(target)
+        case AttachVolume(mount):
+            await sandbox.volumes.attach(mount)
+        case DetachVolume(target):
+            await sandbox.volumes.detach(target)
+        case GrowVolume(volume, size):
+            await sandbox.volumes.grow(volume, size)
 
 
 async def _grow_disk(sandbox: Sandbox, size: int) -> None:
@@ -128,16 +170,24 @@ async def _first(event: anyio.Event, group: anyio.abc.TaskGroup) -> None:
 
 
 async def _run_setup(sandbox: Sandbox, conversation: Conversation, first: int) -> None:
-    async with sandbox.setup_turn:
-        for index in range(first, len(sandbox.spec.setup)):
-            await run_setup_command(
-                index,
-                await sandbox.guest(),
-                sandbox.spec,
-                sandbox.image_env,
-                sandbox.main_log,
-                lambda line: conversation.send(Output(line)),
-            )
-            await record_setup_done(sandbox.paths, index + 1)
-            await conversation.send(SetupDone(index))
+    try:
+        async with sandbox.setup_turn:
+            sandbox.notice()
+            await _set_up(sandbox, conversation, first)
+    finally:
+        sandbox.notice()
     await conversation.send(Done())
+
+
+async def _set_up(sandbox: Sandbox, conversation: Conversation, first: int) -> None:
+    for index in range(first, len(sandbox.spec.setup)):
+        await run_setup_command(
+            index,
+            await sandbox.guest(),
+            sandbox.spec,
+            sandbox.image_env,
+            sandbox.main_log,
+            lambda line: conversation.send(Output(line)),
+        )
+        await record_setup_done(sandbox.paths, index + 1)
+        await conversation.send(SetupDone(index))

@@ -14,6 +14,7 @@ import anyio
 from sandboxfile.control.server import listen, serve
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
+from sandboxfile.host.sleep_mark import mark_awake
 from sandboxfile.host.statedir import private_directory, read_record
 from sandboxfile.host.tasks import beside
 from sandboxfile.names import SandboxId
@@ -37,6 +38,7 @@ async def supervise(
     if tied is not None:
         os.set_inheritable(tied, False)
     sandbox = Sandbox(layout, id, read_record(paths).spec, environ)
+    mark_awake(paths)
     if tied is not None:
         sandbox.on_paused = _give_up
     closing = anyio.Event()

@@ -23,19 +23,25 @@ from sandboxfile.guest.keys import Keys, make_keys
 from sandboxfile.guest.process import Process
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
+from sandboxfile.host.sleep_mark import mark_asleep
 from sandboxfile.host.tasks import beside, together
 from sandboxfile.images.boot.platform import Platform, find_platform
 from sandboxfile.images.store import image_config
-from sandboxfile.model.desired import DesiredSandbox, Port
+from sandboxfile.model.desired import DesiredSandbox, Healthcheck, Port
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Health, Machine
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.supervisor.callbacks import Callbacks
+from sandboxfile.supervisor.checking import run_check
 from sandboxfile.supervisor.conductor import Conductor
+from sandboxfile.supervisor.copying import Copying
 from sandboxfile.supervisor.docker import wait_for_docker
 from sandboxfile.supervisor.egress import Egress
 from sandboxfile.supervisor.executing import image_environment, image_path
+from sandboxfile.supervisor.health import Finding, HealthWatch, situation_of
+from sandboxfile.supervisor.identity import renew_identity
+from sandboxfile.supervisor.idle import Idle, is_busy
 from sandboxfile.supervisor.lifecycle import (
     GuestReady,
     Life,
@@ -43,11 +49,13 @@ from sandboxfile.supervisor.lifecycle import (
     MachinePaused,
     MachineResumed,
     RestartChanged,
+    SleepAsked,
 )
 from sandboxfile.supervisor.logs import RotatingLog, drain
 from sandboxfile.supervisor.ports import Ports
 from sandboxfile.supervisor.sessions import AgentSession
 from sandboxfile.supervisor.setup import follow_main, start_main
+from sandboxfile.supervisor.volumes import Volumes
 from sandboxfile.supervisor.workspaces import Workspaces
 from sandboxfile.vm.accel import choose_accelerator, tsc_khz
 from sandboxfile.vm.ids import id_map
@@ -65,8 +73,15 @@ _POWER_OFF_TIMEOUT = 15.0
 _TELL_TIMEOUT = 5.0  # how long a failed start waits for somebody to ask why
 _STUCK_GRACE = 2.5
 _KILLED = 128 + 9
-# A full sync would wait for the dead file server; the sandbox's own disk is what must be whole.
-_END_STUCK = "export PATH=/run/sbx/bin; trap '' TERM HUP; kill -TERM -1; sleep 1; sync -f /"
+# A full sync would wait for the dead file server; the sandbox's own disk is what must be whole, and its volumes.
+_END_STUCK = """\
+export PATH=/run/sbx/bin
+trap '' TERM HUP
+kill -TERM -1
+sleep 1
+sync -f /
+awk '$3 == "ext4" && $2 != "/" { print $2 }' /proc/mounts | while read -r place; do sync -f "$place" & done
+"""
 
 
 class Sandbox:
@@ -83,6 +98,7 @@ class Sandbox:
         self.failure: SandboxfileError | None = None
         self.told = anyio.Event()
         self.setup_turn = anyio.Lock()
+        self.copying = Copying()
         self.stop_timeout = 10.0
         image = image_config(self.paths.image)
         self.image_env = image_environment(image)
@@ -95,9 +111,13 @@ class Sandbox:
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._ids = id_map(layout, os.getuid(), os.getgid())
         self.workspaces = Workspaces(self._ids, layout.runtime)
+        self.volumes = Volumes(layout, id)
         self.egress = Egress(layout, id, spec.policy, environ)
-        self.ports = Ports(self._open_port)
+        self.health = HealthWatch(spec.healthcheck, self._check)
+        self.idle = Idle(spec.idle_stop, self._is_busy, lambda: self.conductor.tell(SleepAsked()))
+        self.ports = Ports(self._open_port, self.idle.during)
         self.session = AgentSession()
+        self.session.on_ended = self.idle.look
         self.agent_found = False
         self._callbacks = Callbacks(self.session, self.ports, self._connections)
         self._accelerator: Accelerator
@@ -117,6 +137,9 @@ class Sandbox:
             async with beside() as group:
                 life = Life(restart=self.spec.restart, has_command=self.spec.command is not None)
                 self.conductor = Conductor(life, self, group)
+                self.conductor.on_step = self.notice
+                for task in (self.health.run, self.idle.run):
+                    group.start_soon(task)
                 group.start_soon(self._run, group)
                 await self.conductor.finished.wait()
         finally:
@@ -156,11 +179,14 @@ class Sandbox:
             await self.told.wait()
 
     async def _close(self) -> None:
+        async with self.copying.turn:  # a copy reads the disk, which another may use as soon as the lock is free
+            pass
         if self._guest is not None:
             await self._guest.close()
         if self._machine is not None:
             await self._machine.close()
         await self.workspaces.close()
+        self.volumes.close()
         self._console_log.close()
         self.main_log.close()
 
@@ -173,11 +199,13 @@ class Sandbox:
             case _:
                 return
         say("paused" if paused else "resumed")
+        if self._guest is not None:
+            self._guest.set_paused(paused)
+        if self.copying.notice(paused=paused):
+            return
         if paused:
             self.on_paused()
         self.conductor.tell(MachinePaused() if paused else MachineResumed())
-        if self._guest is not None:
-            self._guest.set_paused(paused)
 
     def _report(self, message: str) -> None:
         say(message)
@@ -199,11 +227,13 @@ class Sandbox:
         await together(
             lambda: self._start_machine(keys, group),
             lambda: self.workspaces.serve_all(self.spec.workspaces),
+            lambda: self.volumes.hold_all(self.spec.mounts),
         )
         assert self._machine is not None
         async with beside(self._die_early):
             self._report("booting the guest")
             await self.workspaces.plug_all(self._machine)
+            await self.volumes.plug_all(self._machine)
             # Behind its policy before anything of the user's runs.
             await together(lambda: self._reach_guest(keys), self.egress.settled)
 
@@ -248,13 +278,14 @@ class Sandbox:
         assert self._machine is not None
         channel = await to_thread.run_sync(importlib.import_module, "sandboxfile.guest.channel")
         guest: Guest = channel.Guest(self._machine.ports, keys)
-        self._guest = self.workspaces.guest = guest
+        self._guest = self.workspaces.guest = self.volumes.guest = guest
 
         async def mount() -> None:
-            if self.spec.workspaces:
+            if self.spec.workspaces or self.spec.mounts:
                 await guest.connect("root")
-                self._report("mounting workspaces")
+                self._report("mounting workspaces" if self.spec.workspaces else "mounting volumes")
                 await self.workspaces.mount_all()
+                await self.volumes.mount_all()
 
         async def start_docker() -> None:
             if self.spec.docker:
@@ -264,6 +295,7 @@ class Sandbox:
 
         try:
             with anyio.fail_after(_BOOT_TIMEOUT):
+                await renew_identity(guest, self.paths)
                 await together(lambda: guest.connect(self.spec.user), mount, start_docker)
         except TimeoutError as exc:
             raise GuestError(
@@ -313,6 +345,14 @@ class Sandbox:
                 await self._guest.signal(self._main, "KILL")
         self._main_scope.cancel()
 
+    async def mark_asleep(self) -> None:
+        """Remember that nobody stopped it. A disk that is full keeps no sandbox awake, and nothing wakes it then."""
+        say("nothing was done in it for long enough: it goes to sleep")
+        try:
+            await to_thread.run_sync(mark_asleep, self.paths)
+        except OSError as exc:
+            say(f"cannot write {self.paths.asleep}: {exc.strerror}")
+
     async def resume_machine(self) -> None:
         if self._machine is not None:
             with suppress(MachineError):
@@ -356,7 +396,8 @@ class Sandbox:
         if self.failure is not None:
             raise self.failure
         if self._guest is None or not self._usable() or self.conductor.life.health == "stopping":
-            raise MachineError("the sandbox is stopping")
+            slept = "nothing was done in it, and it goes to sleep just now: the same command starts it again"
+            raise MachineError("the sandbox is stopping", hint=slept if self.paths.asleep.exists() else None)
         return self._guest
 
     async def machine(self) -> RunningMachine:
@@ -378,13 +419,14 @@ class Sandbox:
     async def _asked(self, machine: RunningMachine) -> Machine:
         health: Health = self.conductor.life.health
         if health in ("running", "paused"):
-            health = "running" if await machine.qmp.status() == "running" else "paused"
+            health = "running" if self.copying.holds or await machine.qmp.status() == "running" else "paused"
         return Machine(
             health=health,
             cpus=await machine.qmp.cpus(),
             memory=await machine.qmp.memory(),
             disk=await machine.qmp.disk_size(),
             workspaces=await self.workspaces.attached(),
+            mounts=await self.volumes.attached(),
             main=self.conductor.life.main,
             accelerator=self._accelerator,
             boot=boot_fingerprint(machine.spec),
@@ -395,6 +437,8 @@ class Sandbox:
             secrets=self.egress.tags,
             session=self.session.state,
             agent_found=self.agent_found,
+            check=self.health.status,
+            check_output=self.health.failure,
         )
 
     async def set_policy(self, policy: Policy) -> None:
@@ -426,12 +470,40 @@ class Sandbox:
         if spec.policy != self.egress.policy:
             await self.egress.set_policy(spec.policy)
         self.spec = spec
+        self.health.change(spec.healthcheck)
+        self.idle.change(spec.idle_stop)
         self.conductor.tell(RestartChanged(spec.restart, spec.command is not None))
+
+    def notice(self) -> None:
+        """Something began or ended: what that means for its health, and whether anything is done in it."""
+        self.health.turn(situation_of(self.conductor.life, in_setup=self.setup_turn.locked()))
+        self.idle.look()
+
+    def _is_busy(self, clients: int) -> bool:
+        return is_busy(self.conductor.life, self.session.state, clients)
+
+    async def _check(self, check: Healthcheck) -> Finding:
+        copies = self.copying.begun
+        found = await run_check(await self.guest(), self.spec, self.image_env, check)
+        if found.ok or self.copying.begun == copies:
+            return found
+        async with self.copying.turn:  # the machine stood still meanwhile: that says nothing of its health
+            pass
+        return await run_check(await self.guest(), self.spec, self.image_env, check)
 
     def _starting(self) -> Machine:
         sizes = self.spec.resources
         return Machine(
-            "starting", sizes.cpus, sizes.memory, sizes.disk, (), self.conductor.life.main, "", "", self._started_at
+            "starting",
+            sizes.cpus,
+            sizes.memory,
+            sizes.disk,
+            (),
+            self.conductor.life.main,
+            "",
+            "",
+            self._started_at,
+            check=self.health.status,
         )
 
     def _usable(self) -> bool:

@@ -43,13 +43,15 @@ _TERM = "xterm-256color"  # for an agent that is started with nobody there
 class AgentSession:
     """The agent of one sandbox. `start` comes first.
 
-    `watchers` see all output as it comes; they must not block. `started` counts the agents that there have been.
+    `watchers` see all output as it comes; they must not block. `started` counts the agents that there have been;
+    `on_ended` is called when one is no more.
     `notes` are lines for the person at the terminal, told when they leave it; the oldest are forgotten when there are
     many.
     """
 
     def __init__(self) -> None:
         self.watchers: list[Callable[[bytes], None]] = []
+        self.on_ended: Callable[[], None] = lambda: None
         self.notes: deque[str] = deque(maxlen=_NOTES)
         self.started = 0
         self._group: TaskGroup
@@ -156,6 +158,7 @@ class AgentSession:
             self._agent = None
             if self._client is not None:
                 self._client.finish(outcome)
+            self.on_ended()
 
     def _watch(self, data: bytes) -> None:
         for watcher in tuple(self.watchers):

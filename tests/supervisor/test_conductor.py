@@ -11,7 +11,7 @@ from sandboxfile.errors import GuestError
 from sandboxfile.host.tasks import beside
 from sandboxfile.model.desired import Restart
 from sandboxfile.supervisor.conductor import Conductor
-from sandboxfile.supervisor.lifecycle import GuestReady, Life, MachineDied, MainWanted, StopAsked
+from sandboxfile.supervisor.lifecycle import GuestReady, Life, MachineDied, MainWanted, SleepAsked, StopAsked
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +55,10 @@ class Actor:
 
     async def resume_machine(self) -> None:
         self.note("resume")
+
+    async def mark_asleep(self) -> None:
+        await anyio.sleep(1)
+        self.note("asleep")
 
     async def power_off(self) -> None:
         self.note("power off")
@@ -119,3 +123,25 @@ async def test_the_machines_death_ends_everything_at_once() -> None:
         await conductor.finished.wait()
     assert [what for _, what in actor.history] == ["start"]
     assert conductor.life.gone
+
+
+async def test_that_it_sleeps_is_on_disk_before_the_machine_ends_and_every_step_is_told() -> None:
+    actor, told = Actor([5.0], code=0), []
+    async with beside() as group:
+        conductor = actor.conductor = Conductor(Life(has_command=True), actor, group)
+        conductor.on_step = lambda: told.append((conductor.life.health, conductor.life.main.status))
+        for event in (GuestReady(), MainWanted(), SleepAsked()):
+            conductor.tell(event)
+        await anyio.sleep(10)
+        conductor.tell(SleepAsked())
+        with anyio.fail_after(10):
+            await conductor.finished.wait()
+    assert actor.history == [(0, "start"), (11, "asleep"), (11, "power off")]
+    assert told == [
+        ("running", "none"),
+        ("running", "running"),
+        ("running", "running"),
+        ("running", "exited"),
+        ("stopping", "exited"),
+        ("stopping", "exited"),
+    ]

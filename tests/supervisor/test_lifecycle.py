@@ -21,9 +21,11 @@ from sandboxfile.supervisor.lifecycle import (
     MachineResumed,
     MainExited,
     MainWanted,
+    MarkAsleep,
     PowerOff,
     RestartChanged,
     ResumeMachine,
+    SleepAsked,
     StopAsked,
     WaitBackOff,
     step,
@@ -115,6 +117,27 @@ ON_FAILURE, _ = play(Life(has_command=True, restart="on-failure"), GuestReady(),
             [WaitBackOff(0.1), CancelBackOff(), Finish()],
             id="nothing happens after the machine's end",
         ),
+        pytest.param(READY, [SleepAsked()], "stopping", "none", [MarkAsleep(), PowerOff()], id="nothing is done"),
+        pytest.param(
+            WITH_MAIN,
+            [MainExited(1, 1), SleepAsked(), MainWanted(), SleepAsked()],
+            "stopping",
+            "exited",
+            [MarkAsleep(), PowerOff()],
+            id="its main process has ended, and nobody can start it again meanwhile",
+        ),
+        pytest.param(NEW, [SleepAsked()], "starting", "none", [], id="no sleep while starting"),
+        pytest.param(READY, [MachinePaused(), SleepAsked()], "paused", "none", [], id="no sleep while paused"),
+        pytest.param(WITH_MAIN, [SleepAsked()], "running", "running", [], id="no sleep beside a main process"),
+        pytest.param(
+            ALWAYS, [MainExited(1, 1), SleepAsked()], "running", "waiting", [WaitBackOff(0.1)],
+            id="no sleep during the back-off",
+        ),
+        pytest.param(
+            Life("running", has_command=True), [SleepAsked()], "running", "none", [],
+            id="no sleep before the main process was started",
+        ),
+        pytest.param(READY, [StopAsked(), SleepAsked()], "stopping", "none", [PowerOff()], id="stopped is not asleep"),
         pytest.param(
             WITH_MAIN, [StopAsked(), MachineDied(), MainExited(255, 1)], "stopping", "exited", [EndMain(), Finish()],
             id="the machine died while stopping",
@@ -139,7 +162,16 @@ def test_the_back_off_doubles_up_to_a_minute_and_is_forgotten_after_ten_seconds_
 
 EVENTS = st.one_of(
     st.sampled_from(
-        [GuestReady(), MachinePaused(), MachineResumed(), MachineDied(), MainWanted(), BackOffOver(), StopAsked()]
+        [
+            GuestReady(),
+            MachinePaused(),
+            MachineResumed(),
+            MachineDied(),
+            MainWanted(),
+            BackOffOver(),
+            StopAsked(),
+            SleepAsked(),
+        ]
     ),
     st.builds(MainExited, st.integers(0, 255), st.floats(0, 100)),
     st.builds(RestartChanged, st.sampled_from(["no", "on-failure", "always"]), st.booleans()),
@@ -159,6 +191,10 @@ def test_whatever_happens_one_main_process_at_a_time_and_one_end(events: list[Ev
         life, commands = step(life, event)
         for command in commands:
             assert not finished, "a command after the end"
+            if isinstance(command, MarkAsleep):
+                assert not running, "asleep with a main process"
+                assert not stopped, "asleep when somebody stopped it"
+                stopped = True
             if isinstance(command, LaunchMain):
                 assert not running, "two main processes"
                 assert not stopped, "started after the stop"

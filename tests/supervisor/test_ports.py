@@ -4,8 +4,8 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -170,6 +170,31 @@ async def test_many_callers_at_once_get_each_their_own_answer() -> None:
             assert await answer_of(port.host, f"caller {number}".encode() * 1000) == f"caller {number}".encode() * 1000
 
         await together(*(partial(ask, number) for number in range(100)))
+
+
+async def test_each_connection_is_told_as_long_as_it_lasts_and_listening_is_not() -> None:
+    told: list[str] = []
+    over = anyio.Event()
+
+    @contextmanager
+    def during() -> Iterator[None]:
+        told.append("begun")
+        yield
+        told.append("over")
+        over.set()
+
+    port, sandbox = Port(free_port(), 80), Sandbox()
+    subject = Ports(sandbox.connect, during)
+    with anyio.fail_after(30):
+        async with service(echo_after_the_end) as sandbox.services[80], beside() as group:
+            subject.start(group)
+            await subject.set([port])
+            assert told == []
+            assert await answer_of(port.host, b"data") == b"data"
+            await over.wait()
+            await subject.set([])
+        await sandbox.close()
+    assert told == ["begun", "over"]
 
 
 async def test_at_most_so_many_connections_are_relayed_and_the_next_one_waits(monkeypatch: Any) -> None:

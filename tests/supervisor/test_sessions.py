@@ -257,6 +257,20 @@ async def test_after_its_end_another_one_is_started(world: World) -> None:
     assert len(world.guest.started) == 2
 
 
+async def test_its_end_is_told_once_there_is_no_agent_any_more_and_nobody_leaving_is(world: World) -> None:
+    told = []
+    world.session.on_ended = lambda: told.append(world.session.state)
+    await world.start("read go")
+    screen = world.screen()
+    async with world.attached(screen, LEFT):
+        screen.type(b"\x10\x11")
+    assert told == []
+    last = world.screen()
+    async with world.attached(last, Exited(0)):
+        last.type(b"go\r")
+    assert told == ["none"]
+
+
 async def test_a_client_that_is_gone_has_only_left(world: World) -> None:
     await world.start("echo ready; read line; echo got-$line; read end")
     screen, later = world.screen(), world.screen()
