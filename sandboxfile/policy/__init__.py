@@ -9,6 +9,7 @@ layers.py     what one layer says of one request, and why
 bindings.py   where credentials may go: exactly there, and nowhere else
 compiled.py   `compile_policy` and `Compiled.decide`: what all layers say together
 reasons.py    the one sentence of a decision
+widening.py   whether a policy lets more through than another one
 explain.py    denials, reach and its changes in words
 checks.py     targets as people write them, and the `tests:` of a policy
 command.py    what `sbx network proxy` changes

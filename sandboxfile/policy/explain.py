@@ -5,7 +5,7 @@ would not. A wildcard is asked about by a name below it that nobody uses.
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandboxfile.model.policy import NO_POLICY, Decision, Inspect, Layer, Policy, Request, Rule
@@ -13,10 +13,14 @@ from sandboxfile.policy.compiled import Compiled, compile_policy
 from sandboxfile.policy.patterns import Pattern, PatternProblem, parse_pattern
 from sandboxfile.policy.reasons import conditions_of, shown
 from sandboxfile.policy.rules import Facts, ready_request
+from sandboxfile.policy.widening import Loosening, loosenings
 
 _SOME_NAME = "some-name-that-nobody-uses"
 _SOME_DAY = "0001-01-01"  # on which every rule with an end still counts
 _PRIVATE = "private networks"
+_REACHES, _KEPT_FROM = "can now reach ", "is no longer kept from "
+_CLOSED, _ALL = "can no longer reach ", "can no longer reach everything"
+_BROAD = ("mode", "block", "lifted", "changed")
 
 
 def denial_text(decision: Decision, sandbox: str, url_or_target: str) -> str:
@@ -36,16 +40,88 @@ def reach(policy: Policy) -> tuple[str, ...]:
 
 def reach_changes(before: Policy | None, after: Policy) -> tuple[str, ...]:
     """How reach changes, in sentences without a subject: `can now reach api.example.com:443`. None: a new sandbox."""
-    return tuple(change.text for change in _changes(before or NO_POLICY, after))
+    old = before or NO_POLICY
+    told = [change.text for change in _changes(old, after)]
+    more = [change.text for change in widened(before, after) if change.text not in told]
+    if not told and not more and old.layers != after.layers:
+        told = ["reaches the same by other rules"]
+    settings = _other_settings(old, after)
+    return (*told, *more, *([f"gets other network settings: {', '.join(settings)}"] if settings else []))
 
 
 def widenings(before: Policy | None, after: Policy) -> tuple[str, ...]:
-    """Those of `reach_changes` by which a sandbox may do more than before."""
-    return tuple(change.text for change in _changes(before or NO_POLICY, after) if change.widens)
+    """Those of `reach_changes` by which a sandbox may do more than before; none only when it provably may not."""
+    return tuple(change.text for change in widened(before, after))
+
+
+def tightenings(before: Policy, after: Policy) -> tuple[str, ...]:
+    """Those of `reach_changes` by which it may do less."""
+    more, back = widenings(before, after), widenings(after, before)
+    less = (change.text for change in _changes(before, after) if not change.widens and change.text not in more)
+    # What is closed is what going back would open: a rule that a wider one has replaced is not.
+    return tuple(t for t in less if not t.startswith(_CLOSED) or t.replace(_CLOSED, _REACHES, 1) in back or _ALL in t)
+
+
+@dataclass(frozen=True, slots=True)
+class Widened:
+    """A sentence without a subject, and the rule that it is about, if it is about one.
+
+    `protects`: it is about what watches a sandbox (an enforced policy, inspection), and not about one place.
+    """
+
+    text: str
+    rule: Rule | None = None
+    protects: bool = False
+
+
+def widened(before: Policy | None, after: Policy) -> tuple[Widened, ...]:
+    """`widenings`, with what they are about. Raises PolicyError when one of the policies cannot be gone by."""
+    old, new = before or NO_POLICY, compile_policy(after)
+    found = loosenings(old, after, new)
+    if not found:
+        return ()
+    changes = tuple(_changes(old, after, new))
+    shown = {change.text: change for loosening in found for change in _as_words(loosening, new)}
+    if any(loosening.kind in _BROAD for loosening in found):  # then rules that nobody touched may open more
+        opened = {f"{_REACHES}{_words(_pattern(rule), rule)}": rule for layer in after.layers for rule in layer.allow}
+        for change in changes:
+            if change.widens and change.text.startswith(_REACHES):
+                shown.setdefault(change.text, Widened(change.text, opened.get(change.text)))
+    order = {change.text: place for place, change in enumerate(changes)}
+    told = sorted(shown.values(), key=lambda change: order.get(change.text, len(order)))
+    return tuple(change for change in told if not _said_better(change, shown))
+
+
+def _said_better(change: Widened, shown: Mapping[str, Widened]) -> bool:
+    """What a removed rule kept away: that it can be reached now says more."""
+    return change.text.replace(_KEPT_FROM, _REACHES, 1) in shown.keys() - {change.text}
+
+
+def _as_words(loosening: Loosening, after: Compiled) -> Iterator[Widened]:
+    rule = loosening.rule
+    if loosening.kind == "inspect":
+        yield Widened("is now inspected only where a rule needs it", None, True)
+    elif loosening.kind in ("lifted", "changed"):
+        how = "no longer held to" if loosening.kind == "lifted" else "held to a changed"
+        yield Widened(f"is {how} {loosening.layer}", None, True)
+    elif rule is None:
+        wide = _reach(after.policy)
+        listed = f"can now reach everything but {_listed([*sorted(wide.blocked), _PRIVATE])}"
+        yield Widened(listed if wide.everything else "can now reach what none of its policies blocks")
+    elif loosening.kind == "bypass":
+        yield Widened(f"is no longer inspected on the way to {rule.pattern}", rule, True)
+    elif loosening.kind == "block":
+        yield Widened(f"{_KEPT_FROM}{_words(_pattern(rule), rule)}", rule)
+    elif parts := tuple(_reachable_parts(after, rule)):
+        yield from (Widened(f"{_REACHES}{_words(part, rule)}", rule) for part in parts)
+    else:
+        yield Widened(f"{_REACHES}{_words(_pattern(rule), rule)}, where no other rule forbids it", rule)
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
+    """`widens`: so it looks by one example of each pattern; whether it does, `loosenings` says."""
+
     text: str
     widens: bool
 
@@ -59,8 +135,8 @@ class _Reach:
     blocked: frozenset[str]
 
 
-def _reach(policy: Policy) -> _Reach:
-    compiled = compile_policy(policy)
+def _reach(policy: Policy, compiled: Compiled | None = None) -> _Reach:
+    compiled = compiled or compile_policy(policy)
     every = Pattern("any")
     everything = _reachable(compiled, every, tcp=False)
     items = {
@@ -142,18 +218,16 @@ def _listed(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def _changes(before: Policy, after: Policy) -> Iterable[_Change]:
-    changes = [
-        *_reach_diff(_reach(before), _reach(after)),
-        *_layer_diff(before, after),
-        *_inspection_diff(before, after),
-    ]
-    if not changes and before.layers != after.layers:
-        changes.append(_Change("reaches the same by other rules", False))
+def _changes(before: Policy, after: Policy, compiled: Compiled | None = None) -> Iterator[_Change]:
+    """`compiled` is `after`, for who has it."""
+    yield from _reach_diff(_reach(before), _reach(after, compiled))
+    yield from _layer_diff(before, after)
+    yield from _inspection_diff(before, after)
+
+
+def _other_settings(before: Policy, after: Policy) -> list[str]:
     brought = before.placeholders | after.placeholders
-    if names := sorted({name for name, _ in set(before.settings) ^ set(after.settings)} - brought):
-        changes.append(_Change(f"gets other network settings: {', '.join(names)}", False))
-    return changes
+    return sorted({name for name, _ in set(before.settings) ^ set(after.settings)} - brought)
 
 
 def _reach_diff(before: _Reach, after: _Reach) -> Iterator[_Change]:

@@ -1,0 +1,278 @@
+"""By which a sandbox, or the build of a template, may do more than before, or less. Pure; said once, here.
+
+What cannot be shown to be neutral or less counts as more. Neutral, because it happens inside, and the border around the
+machine is the same: what its agent, user, commands, environment and Docker daemon are (root inside gets no further than
+anybody there: policy, mounts and ports are held to outside of it), its size, and when it is started, stopped or looked
+at. What comes with an agent (hosts, secrets) is part of its policy, and counts there.
+
+Sentences of rules end in where the rule is from: `web can now reach api.example.com:443 [sandbox.yaml:12:9]`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Literal
+
+from sandboxfile.errors import PolicyError
+from sandboxfile.model.credential import Credential, Injection
+from sandboxfile.model.desired import DesiredSandbox, Mount, Port, Workspace
+from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, Plan, Shift, Step, UpdateRecord
+from sandboxfile.model.policy import Policy
+from sandboxfile.model.template import DesiredTemplate
+from sandboxfile.planning.changes import mode_text, reach_of
+from sandboxfile.policy.explain import Widened, tightenings, widened
+
+Kind = Literal["reach", "mount", "secret", "protection", "port", "host"]
+_GIT = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
+_INSTEAD = {"sandbox.yml": "sandbox.yaml"}  # a file that nobody loads while the other one is there
+_ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - what a file says, by the version of the address
+_HOST_ORIGINS = {"local": "docker:", "saved": "saved:", "tar": "tar:"}  # a root that begins with what this host has
+
+
+def widening(plan: Plan) -> tuple[Shift, ...]:
+    """All by which something may do more than before, in the order of the plan's changes."""
+    return tuple(shift for change in plan.changes for shift in change.shifts if shift.direction == "widens")
+
+
+def shifts(before: DesiredSandbox | None, after: DesiredSandbox) -> tuple[Shift, ...]:
+    """How a sandbox changes. None: it is new, and everything that it may do is more."""
+    found = chain(
+        _workspaces(before.workspaces if before else (), after.workspaces, new=before is None),
+        _mounts(before.mounts if before else (), after.mounts),
+        _host(before, after),
+        _ports(before.ports if before else (), after.ports),
+        _policy(before.policy if before else None, after.policy),
+        _secrets(before.policy.credentials if before else (), after.policy.credentials, new=before is None),
+        _protection(before, after),
+    )
+    return _about(after.id.name, found)
+
+
+def taken_away(before: DesiredSandbox) -> tuple[Shift, ...]:
+    """For a sandbox that is no more."""
+    return _about(before.id.name, [_less("reach", "is taken away")])
+
+
+def template_shifts(before: DesiredTemplate | None, after: DesiredTemplate) -> tuple[Shift, ...]:
+    """How the build of a template changes: what of this host it takes, and what it can reach. None: nobody knows."""
+    was, now = _ingredients(before), _ingredients(after)
+    found = [_more("host", sentence) for sentence in now if sentence not in was]
+    found += [_less("host", f"no longer: {sentence}") for sentence in was if sentence not in now]
+    if _runs(after):
+        build = _policy(before.policy if before and _runs(before) else None, after.policy)
+        found += (Shift(each.direction, each.kind, f"its build {each.text}") for each in build)
+    return _about(f"template {after.name}:", found)
+
+
+def image_shifts(name: str, after: DesiredTemplate, before: DesiredTemplate | None = None) -> tuple[Shift, ...]:
+    """What of this host comes into a sandbox that is new, or made from another image than `before`."""
+    was = _ingredients(before)
+    told = [_more("host", f"is made from {after.name}: {each}") for each in _ingredients(after) if each not in was]
+    return _about(name, told)
+
+
+def planned_shifts(
+    steps: Iterable[Step], before: DesiredSandbox | None, templates: Mapping[str, DesiredTemplate]
+) -> tuple[Shift, ...]:
+    """What the steps of one sandbox come to. `before`: as it was applied; `templates` by their recipe's digest."""
+    done = [step.operation for step in steps]
+    wanted = [each.spec for each in done if isinstance(each, CreateSandbox | UpdateRecord)]
+    if not wanted:
+        gone = before is not None and any(isinstance(each, DeleteSandbox) for each in done)
+        return taken_away(before) if gone and before is not None else ()
+    after, image = wanted[-1], wanted[-1].image.digest
+    if image not in templates or (before is not None and before.image.digest == image):
+        return shifts(before, after)
+    return shifts(before, after) + image_shifts(after.id.name, templates[image])
+
+
+def _more(kind: Kind, text: str) -> Shift:
+    return Shift("widens", kind, text)
+
+
+def _less(kind: Kind, text: str) -> Shift:
+    return Shift("tightens", kind, text)
+
+
+def _about(subject: str, found: Iterable[Shift]) -> tuple[Shift, ...]:
+    """With their subject; each once, what is more first."""
+    told = [Shift(each.direction, each.kind, f"{subject} {each.text}") for each in found]
+    return tuple(dict.fromkeys(sorted(told, key=lambda shift: shift.direction != "widens")))
+
+
+# --- what it sees of this host -----------------------------------------------------------------------------------
+
+
+def _workspaces(before: Iterable[Workspace], after: Iterable[Workspace], *, new: bool) -> Iterator[Shift]:
+    """By their source alone: what lies in a directory may be a link to elsewhere by the time that it is mounted."""
+    was, now = {each.target: each for each in before}, {each.target: each for each in after}
+    for workspace in now.values():
+        same = [old for old in was.values() if old.source == workspace.source]
+        if not any(_sees_no_more(old, workspace) for old in same):
+            yield _more("mount", _as_seen(workspace, same, new))
+    for target, old in was.items():
+        there = now.get(target)
+        if there is None or there.source != old.source:
+            yield _less("mount", f"no longer sees {old.source} at {target}")
+        elif there != old and _sees_no_more(old, there):
+            yield _less("mount", f"sees {target} only {mode_text(there)}")
+
+
+def _as_seen(workspace: Workspace, same: list[Workspace], new: bool) -> str:
+    if new:
+        return f"sees {workspace.source} ({mode_text(workspace)})"
+    writable = [old for old in same if old.mode == "rw"]
+    if not same:
+        return f"now sees {workspace.source} ({mode_text(workspace)})"
+    if not writable:
+        return f"may now write to {workspace.source} ({mode_text(workspace)})"
+    open_now = sorted({path for old in writable for path in old.protect if not _protected(path, workspace)})
+    return f"may now write to {', '.join(open_now)} in {workspace.source}, no longer protected"
+
+
+def _sees_no_more(old: Workspace, new: Workspace) -> bool:
+    if old.source != new.source or (new.mode == "rw" and old.mode != "rw"):
+        return False
+    return new.mode == "ro" or all(_protected(path, new) for path in old.protect)
+
+
+def _protected(path: str, workspace: Workspace) -> bool:
+    """Whether it, or a directory that it is in, is; or the file that is loaded in its stead."""
+    head, slash, name = path.rpartition("/")
+    paths = (path, f"{head}{slash}{_INSTEAD[name]}") if name in _INSTEAD else (path,)
+    return any(each == held or each.startswith(f"{held.rstrip('/')}/") for each in paths for held in workspace.protect)
+
+
+def _mounts(before: Iterable[Mount], after: Iterable[Mount]) -> Iterator[Shift]:
+    was, now = {each.volume for each in before}, {each.volume for each in after}
+    yield from (
+        _more("mount", f"has the volume {each.volume} at {each.target}") for each in after if each.volume not in was
+    )
+    yield from (_less("mount", f"no longer has the volume {name}") for name in sorted(was - now))
+
+
+def _host(before: DesiredSandbox | None, after: DesiredSandbox) -> Iterator[Shift]:
+    """Variables and files of this host, and whose commits are its commits."""
+    was = before.taken if before else ()
+    yield from (_more("host", f"is given {each}") for each in after.taken if each not in was)
+    yield from (_less("host", f"is no longer given {each}") for each in was if each not in after.taken)
+    old, new = ({name: value for name, value in spec.env if name in _GIT} if spec else {} for spec in (before, after))
+    if new and any(old.get(name) != value for name, value in new.items()):
+        yield _more("host", "commits by another name" if old else "commits by a name that is set for it")
+    elif old and not new:
+        yield _less("host", "no longer commits by a name that is set for it")
+
+
+def _ports(before: Iterable[Port], after: Iterable[Port]) -> Iterator[Shift]:
+    was, now = tuple(before), tuple(after)
+    yield from (_more("port", f"is reached at {_place(port)}") for port in now if not _was_open(port, was))
+    places = {(port.address, port.host) for port in now}
+    closed = (port for port in was if (port.address, port.host) not in places)
+    yield from (_less("port", f"is no longer reached at {_place(port)}") for port in closed)
+
+
+def _place(port: Port) -> str:
+    return port.text.rpartition(":")[0]
+
+
+def _was_open(port: Port, was: tuple[Port, ...]) -> bool:
+    addresses = (port.address, _ANYWHERE[6 if ":" in port.address else 4])
+    return any(old.address in addresses and (old.host, old.guest) == (port.host, port.guest) for old in was)
+
+
+# --- what it reaches, and with which secrets ---------------------------------------------------------------------
+
+
+def _policy(before: Policy | None, after: Policy) -> Iterator[Shift]:
+    if before == after:
+        return
+    try:
+        more = widened(before, after)
+        less = tightenings(before, after) if before is not None else ()
+    except PolicyError:  # of a record that another version wrote: nobody knows what it let through
+        yield from (_more("reach", sentence) for sentence in reach_of(after) if sentence.startswith("can reach "))
+        return
+    for change in more:
+        text = change.text if before is not None else _as_new(change.text)
+        yield _more("protection" if change.protects else "reach", f"{text}{_whence(change)}")
+    for sentence in less:
+        yield _less("reach" if " reach " in sentence else "protection", sentence)
+
+
+def _as_new(sentence: str) -> str:
+    """Without a before there is no now."""
+    return sentence.replace("is no longer ", "is not ", 1).replace(" now ", " ", 1)
+
+
+def _whence(change: Widened) -> str:
+    parts = (change.rule.origin, change.rule.place) if change.rule is not None else ()
+    told = ", ".join(part for part in parts if part)
+    return f" [{told}]" if told else ""
+
+
+def _secrets(before: Iterable[Credential], after: Iterable[Credential], *, new: bool) -> Iterator[Shift]:
+    """By where a value comes from and where it goes; what a secret is called does not count."""
+    was, now = tuple(before), tuple(after)
+    for secret in now:
+        same = [old for old in was if old.source == secret.source]
+        if secret.source.kind == "command" and not same:
+            yield _more("host", f"has `{' '.join(secret.source.command)}` run on this host, for {secret.name}")
+        if same and secret.variable and not any(old.variable for old in same):
+            yield _more("secret", f"may now put the secret {secret.name} wherever it likes in requests to its places")
+        if same and secret.known and not any(old.known for old in same):
+            yield _more("protection", f"uses the secret {secret.name} without anybody's approval")
+        for place, ways in _by_place(secret).items():
+            there = [way for old in same for way in _by_place(old).get(place, ())]
+            if not there:
+                text = f"{'may use' if new else 'may now use'} {_use(secret, place)}"
+                yield _more("secret", f"{text}{f' [{secret.place}]' if secret.place else ''}")
+            elif not all(any(_no_freer(way, old) for old in there) for way in ways):
+                yield _more("secret", f"sends otherwise than before {_use(secret, place)}")
+    for secret in was:
+        left = {place for each in now if each.source == secret.source for place in _by_place(each)}
+        gone = (place for place in _by_place(secret) if place not in left)
+        yield from (_less("secret", f"may no longer use {_use(secret, place)}") for place in gone)
+
+
+def _by_place(secret: Credential) -> dict[tuple[str, int], list[Injection]]:
+    return {place: [way for way in secret.injections if (way.host, way.port) == place] for place in secret.bound}
+
+
+def _use(secret: Credential, place: tuple[str, int]) -> str:
+    return f"the secret {secret.name} ({secret.source.text}) at {place[0]}:{place[1]}"
+
+
+def _no_freer(way: Injection, old: Injection) -> bool:
+    """The same header or parameter, on no other paths, with no fewer headers taken away."""
+    same = (way.kind, way.name, way.value, way.basic) == (old.kind, old.name, old.value, old.basic)
+    paths = not old.paths or (bool(way.paths) and set(way.paths) <= set(old.paths))
+    return same and paths and set(old.drops) <= set(way.drops)
+
+
+# --- the rest ----------------------------------------------------------------------------------------------------
+
+
+def _protection(before: DesiredSandbox | None, after: DesiredSandbox) -> Iterator[Shift]:
+    if before is not None and before.protect != after.protect:
+        if before.protect:
+            yield _more("protection", "may be replaced or deleted without --allow-destroy")
+        else:
+            yield _less("protection", "is replaced or deleted only with --allow-destroy")
+
+
+def _runs(template: DesiredTemplate) -> bool:
+    """Whether its build runs in a machine, behind its policy."""
+    return any(step.kind != "files" for step in template.recipe.steps)
+
+
+def _ingredients(template: DesiredTemplate | None) -> tuple[str, ...]:
+    """What of this host an image is made from."""
+    if template is None:
+        return ()
+    origin, found = template.recipe.origin, []
+    if origin.kind == "dockerfile":
+        found.append("its Dockerfile is built by this host's own builder, behind no policy of sbx")
+        found.append(f"its builder is given {origin.path}")
+    elif origin.kind in _HOST_ORIGINS:
+        found.append(f"its image begins as {_HOST_ORIGINS[origin.kind]}{origin.reference or origin.path}")
+    files = (file for step in template.recipe.steps for file in step.files)
+    return (*found, *(f"its image gets {file.source} as {file.target}" for file in files))
