@@ -1,0 +1,219 @@
+"""Keep sandboxes as a branch of a repository describes them: fetch, check, plan, apply, again and again.
+
+A commit that is wrong, or not allowed, changes nothing: what was applied before goes on being held, and --status says
+why. What moved away by itself is mended at every turn. Nothing is written back, and nobody is asked.
+
+Workspaces like `.` are of a tree that follows the branch in place; what an agent writes there is never loaded.
+"""
+
+import argparse
+import os
+import re
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import anyio
+
+from sandboxfile.cli import exits
+from sandboxfile.cli.applying import positive
+from sandboxfile.cli.planning_options import PROFILES, profiles_of
+from sandboxfile.cli.project import this_layout
+from sandboxfile.cli.views.console import Console
+from sandboxfile.errors import NotFoundError, SandboxfileError
+from sandboxfile.host.layout import SANDBOX_FILES, ReconcilerPaths
+from sandboxfile.names import is_name, name_from
+
+DEFAULT_INTERVAL = "60s"
+SHORTEST = 0.1  # seconds
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--git", metavar="REPO", help="the repository: https, ssh, file, or a directory of this host")
+    parser.add_argument("--ref", metavar="REF", help="the branch or tag to follow (default: main)", default="main")
+    parser.add_argument("--path", metavar="FILE", default=SANDBOX_FILES[0], help="the sandbox file in the repository")
+    parser.add_argument("--name", metavar="NAME", help="of this reconciler (default: the repository's)")
+    parser.add_argument(
+        "--interval",
+        metavar="TIME",
+        type=interval,
+        default=interval(DEFAULT_INTERVAL),
+        help=f"from one turn to the next, e.g. 30s or 5m (default: {DEFAULT_INTERVAL})",
+    )
+    parser.add_argument("--once", action="store_true", help="one turn; fails when the newest commit is not applied")
+    parser.add_argument(
+        "--verify-signatures", action="store_true", help="only commits that `git verify-commit` finds good on this host"
+    )
+    parser.add_argument(
+        "--deny-widening", action="store_true", help="refuse commits by which a sandbox may do more than before"
+    )
+    parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
+    parser.add_argument("--frozen", action="store_true", help="refuse templates that are not as sandbox.lock has them")
+    parser.add_argument(
+        "--profile",
+        metavar="PROFILE",
+        action="append",
+        default=[],
+        help=f"also sandboxes with this profile; may be repeated (default: {PROFILES})",
+    )
+    parser.add_argument("--parallel", metavar="N", type=positive, default=4, help="steps at a time (default: 4)")
+    verbs = parser.add_mutually_exclusive_group()
+    verbs.add_argument("--status", dest="action", action="store_const", const="status", help="say where it stands")
+    verbs.add_argument("--suspend", dest="action", action="store_const", const="suspend", help="let it do nothing")
+    verbs.add_argument("--resume", dest="action", action="store_const", const="resume", help="let it go on")
+    verbs.add_argument("--install", dest="action", action="store_const", const="install", help="write a systemd unit")
+    verbs.add_argument(
+        "--uninstall", dest="action", action="store_const", const="uninstall", help="take that unit away"
+    )
+    parser.add_argument("--now", action="store_true", help="with --install: enable and start it")
+    parser.add_argument("--format", choices=("human", "json"), default="human", help="of --status")
+
+
+def interval(text: str) -> float:
+    """Seconds of `30s`, for an option."""
+    from sandboxfile.model.spec_life import parse_duration
+
+    seconds = parse_duration(text)
+    if seconds is None or seconds < SHORTEST:
+        raise ValueError
+    return seconds
+
+
+def run(args: argparse.Namespace, console: Console) -> int:
+    match args.action:
+        case "status":
+            return _status(args, console)
+        case "suspend" | "resume":
+            return _suspend(args, console)
+        case "install":
+            return _install(args, console)
+        case "uninstall":
+            return _uninstall(args, console)
+    return _reconcile(args, console)
+
+
+# --- which one ---------------------------------------------------------------------------------------------------
+
+
+def name_of(args: argparse.Namespace) -> str:
+    """The one that the arguments mean: by name, by repository, or the only one. Raises SandboxfileError."""
+    from sandboxfile.host.reconcilers import names
+
+    if args.name is not None:
+        if not is_name(args.name):
+            raise SandboxfileError(f"{args.name!r} is no name", hint="small letters, digits, - and _")
+        return str(args.name)
+    if args.git is not None:
+        return name_from(re.split(r"[/:]", args.git.rstrip("/"))[-1].removesuffix(".git"), "reconcile")
+    known = names(this_layout())
+    if len(known) == 1 and args.action is not None:
+        return known[0]
+    if args.action is None or not known:
+        raise SandboxfileError("which repository is to be followed?", hint="--git REPO --ref REF")
+    raise SandboxfileError("which reconciler is meant?", hint=f"--name: {', '.join(known)}")
+
+
+def _existing(args: argparse.Namespace) -> ReconcilerPaths:
+    paths = this_layout().reconciler(name_of(args))
+    if not paths.root.is_dir():
+        raise NotFoundError(f"there is no reconciler {paths.root.name}", hint="sbx reconcile --git REPO --ref REF")
+    return paths
+
+
+# --- the loop ----------------------------------------------------------------------------------------------------
+
+
+def _reconcile(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.cli.reconciling.running import reconcile
+    from sandboxfile.cli.reconciling.work import Settings
+    from sandboxfile.host.git_clone import checked_address, checked_ref
+
+    name = name_of(args)
+    if args.git is None:
+        raise SandboxfileError("which repository is to be followed?", hint="--git REPO --ref REF")
+    settings = Settings(
+        checked_address(args.git),
+        checked_ref(args.ref),
+        checked_file(args.path),
+        args.verify_signatures,
+        args.deny_widening,
+        args.remove_orphans,
+        args.frozen,
+        profiles_of(args, os.environ),
+        args.parallel,
+    )
+    return anyio.run(partial(reconcile, name, settings, args.interval, console, once=args.once))
+
+
+def checked_file(text: str) -> str:
+    """A path below the top of the repository. Raises SandboxfileError."""
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or not path.name or not text.isprintable():
+        raise SandboxfileError(f"{text!r} is no file of the repository", hint="relative to its top")
+    return str(path)
+
+
+# --- what is asked of one ----------------------------------------------------------------------------------------
+
+
+def _status(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.cli.reconciling.views import page
+    from sandboxfile.cli.views.json import write_json
+    from sandboxfile.host.reconcilers import read_status, to_json
+
+    paths = _existing(args)
+    status = read_status(paths)
+    if status is None:
+        raise NotFoundError(f"the reconciler {paths.root.name} has not run yet")
+    found = to_json(paths, status)
+    if args.format == "json":
+        write_json(found, console)
+    else:
+        console.print(page(found, datetime.now(UTC)))
+    return exits.FAILED if status.state == "failed" else exits.OK
+
+
+def _suspend(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.host.reconcilers import suspend
+
+    paths = _existing(args)
+    suspend(paths, args.action == "suspend")
+    console.say(f"{paths.root.name} is suspended" if args.action == "suspend" else f"{paths.root.name} goes on")
+    return exits.OK
+
+
+def _install(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.cli.reconciling import unit
+    from sandboxfile.host.git_clone import checked_address, checked_ref
+
+    if args.git is None:
+        raise SandboxfileError("which repository is to be followed?", hint="--git REPO --ref REF")
+    name = name_of(args)
+    options = [f"--name={name}", f"--git={checked_address(args.git)}", f"--ref={checked_ref(args.ref)}"]
+    options += [f"--path={checked_file(args.path)}", f"--interval={round(args.interval * 1000)}ms"]
+    options += [f"--parallel={args.parallel}"]
+    options += [f"--profile={profile}" for profile in profiles_of(args, os.environ)]
+    for option in ("verify_signatures", "deny_widening", "remove_orphans", "frozen"):
+        options += [f"--{option.replace('_', '-')}"] if getattr(args, option) else []
+    path = unit.unit_path(name, os.environ, Path.home())
+    unit.install(path, unit.unit_text(name, [*unit.own_program(), "reconcile", *options], os.environ))
+    console.print(str(path))
+    if args.now:
+        if not unit.manager_runs():
+            raise SandboxfileError("the unit is written, but this user has no systemd", hint="systemctl --user")
+        unit.systemctl("enable", "--now", path.name)
+        console.say(f"it runs: systemctl --user status {path.name}")
+    else:
+        console.say(f"systemctl --user enable --now {path.name}    starts it, now and at every login")
+    console.say("loginctl enable-linger                lets it run while you are not logged in")
+    return exits.OK
+
+
+def _uninstall(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.cli.reconciling import unit
+
+    path = unit.unit_path(name_of(args), os.environ, Path.home())
+    if not unit.uninstall(path):
+        raise NotFoundError(f"there is no unit {path}")
+    console.say(f"{path} is gone; sandboxes stay as they are")
+    return exits.OK

@@ -1,0 +1,99 @@
+"""A commit -> what it asks for. Its files are read from an export that no sandbox gets; workspaces are of the tree.
+
+An agent may have written to the tree, so nothing is loaded from there: neither the sandbox file nor what it includes,
+neither variables nor env_files, neither the lock nor what templates are made from.
+"""
+
+import os
+from dataclasses import replace
+
+from sandboxfile import pipeline
+from sandboxfile.diagnostics import Diagnostics, Severity, has_errors, in_order
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.layout import Layout, ReconcilerPaths
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, Workspace
+from sandboxfile.model.reconciliation import Reason
+
+_PROBLEMS = 20  # told of one commit
+
+
+class Refused(SandboxfileError):
+    """Nothing of a commit was done."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason: Reason = reason
+
+
+def load_commit(paths: ReconcilerPaths, file: str, layout: Layout, *, frozen: bool) -> DesiredState:
+    """What the exported commit asks for, with workspaces in the tree. Raises Refused."""
+    path = paths.source / file
+    if not path.is_file():
+        raise Refused("file", f"{file}: there is no such file in the commit")
+    loaded = pipeline.load(path, layout, frozen=frozen)
+    refuse_errors("file", loaded.diagnostics, paths)
+    _refuse_foreign(loaded, paths)
+    refuse_errors("policy-test", pipeline.failed_policy_tests(loaded), paths)
+    if loaded.desired is None:
+        raise Refused("file", f"{file}: it is wrong")  # never without an error
+    sandboxes = tuple(_in_tree(sandbox, paths) for sandbox in loaded.desired.sandboxes)
+    return replace(loaded.desired, sandboxes=sandboxes)
+
+
+def refuse_errors(reason: Reason, found: Diagnostics, paths: ReconcilerPaths) -> None:
+    """Raises Refused with a line for each error: where it is in the commit, and what."""
+    if has_errors(found):
+        raise Refused(reason, told(found, paths))
+
+
+def told(found: Diagnostics, paths: ReconcilerPaths) -> str:
+    """A line for each error: `sandbox.yaml:4:7: Unknown field: ...`."""
+    errors = [item for item in in_order(found) if item.severity is Severity.ERROR]
+    lines = [f"{item.span}: {item.summary}: {item.detail}" if item.span else item.detail for item in errors]
+    more = [f"and {len(lines) - _PROBLEMS} more"] if len(lines) > _PROBLEMS else []
+    return "\n".join([*lines[:_PROBLEMS], *more]).replace(f"{paths.source}/", "")
+
+
+def said_by(output: str) -> str:
+    """The line of a program's words that says why it failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
+
+
+def _refuse_foreign(loaded: pipeline.Loaded, paths: ReconcilerPaths) -> None:
+    """Only what is in the commit is loaded, and policies of user and machine: another file might be an agent's.
+
+    Links are followed: `..` behind one leads to where text does not say. Nobody else can turn those of the export.
+    """
+    foreign = [file.path for file in loaded.files if not _is_in(os.path.realpath(file.path), str(paths.source))]
+    if foreign:
+        raise Refused("file", f"not in the commit, and only what is can be loaded: {', '.join(sorted(foreign))}")
+
+
+def _in_tree(sandbox: DesiredSandbox, paths: ReconcilerPaths) -> DesiredSandbox:
+    """With workspaces of the export taken from the tree instead, at the place where they are going to stay."""
+    return replace(sandbox, workspaces=tuple(_moved(workspace, paths) for workspace in sandbox.workspaces))
+
+
+def _moved(workspace: Workspace, paths: ReconcilerPaths) -> Workspace:
+    outside = str(paths.source.parent.parent)
+    source, target = (_rebased(path, paths) for path in (workspace.source, workspace.target))
+    within = _is_in(source, str(paths.tree))
+    if not within and (_is_in(source, outside) or _is_in(outside, source)):
+        raise Refused("file", f"the workspace {source} would give away what reconcilers check out")
+    return replace(workspace, source=source, target=target)
+
+
+def refuse_detours(desired: DesiredState, paths: ReconcilerPaths) -> None:
+    """After the tree was laid: none of its workspaces is a symlink that an agent has put there. Raises Refused."""
+    for workspace in (workspace for sandbox in desired.sandboxes for workspace in sandbox.workspaces):
+        if _is_in(workspace.source, str(paths.tree)) and os.path.realpath(workspace.source) != workspace.source:
+            raise Refused("content", f"the workspace {workspace.source} leads through a symlink")
+
+
+def _rebased(path: str, paths: ReconcilerPaths) -> str:
+    return str(paths.tree) + path.removeprefix(str(paths.source)) if _is_in(path, str(paths.source)) else path
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(f"{directory.rstrip('/')}/")

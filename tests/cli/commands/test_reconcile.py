@@ -1,0 +1,268 @@
+"""`sbx reconcile` on a real repository, as far as no machine is needed: what is refused and why, status, the unit."""
+
+import json
+import os
+import stat
+import subprocess
+
+import pytest
+
+from sandboxfile.host.statedir import try_lock
+
+EMPTY = "name: shop\nsandboxes: {}\n"
+
+
+@pytest.fixture
+def repository(clean_home):
+    """`push(files)` makes a commit of exactly these; gives its id."""
+    work = clean_home / "shop"
+    work.mkdir()
+
+    def git(*words):
+        argv = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com", *words]
+        done = subprocess.run(argv, cwd=work, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def push(files):
+        git("rm", "-rqf", "--ignore-unmatch", ".")
+        for name, content in files.items():
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            if content.startswith("-> "):
+                (work / name).symlink_to(content[3:])
+            else:
+                (work / name).write_text(content)
+        git("add", "-A")
+        git("commit", "-q", "--allow-empty", "-m", "x")
+        return git("rev-parse", "HEAD")
+
+    git("init", "-q", "-b", "main")
+    push.work = work
+    return push
+
+
+@pytest.fixture
+def turn(cli, repository):
+    """One turn."""
+
+    def call(*words, code=0, **variables):
+        return cli("reconcile", "--git", str(repository.work), "--once", *words, code=code, **variables)
+
+    return call
+
+
+@pytest.fixture
+def status(layout):
+    def read(name="shop"):
+        return json.loads(layout.reconciler(name).status.read_bytes())
+
+    return read
+
+
+def test_a_commit_is_applied_and_the_tree_is_there(turn, repository, status, layout):
+    commit = repository({"sandbox.yaml": EMPTY, "src/a": "1"})
+    turn()
+    found = status()
+    assert (found["version"], found["state"], found["applied"]) == (1, "applied", commit)
+    assert (layout.reconciler("shop").tree / "src/a").read_text() == "1"
+    assert not (layout.reconciler("shop").tree / ".git").exists()
+    assert stat.S_IMODE(layout.reconciler("shop").tree.stat().st_mode) == 0o700
+
+
+def test_the_repository_is_never_written_to(turn, repository, status):
+    repository({"sandbox.yaml": EMPTY})
+
+    def everything():
+        return {path: path.stat().st_mtime_ns for path in repository.work.rglob("*")}
+
+    before = everything()
+    turn()
+    assert everything() == before
+
+
+BAD = {
+    "a syntax error": ({"sandbox.yaml": "sandboxes: [\n"}, "file", "sandbox.yaml:2:1"),
+    "no file": ({"other.yaml": EMPTY}, "file", "there is no such file in the commit"),
+    "an include from outside": (
+        {"sandbox.yaml": "include: [OUTSIDE/team.yaml]\n" + EMPTY},
+        "file",
+        "not in the commit, and only what is can be loaded: OUTSIDE/team.yaml",
+    ),
+    "an include at home": ({"sandbox.yaml": "include: [~/team.yaml]\n" + EMPTY}, "file", "not in the commit"),
+    "an include above": ({"sandbox.yaml": "include: [../../../../team.yaml]\n" + EMPTY}, "file", "not in the commit"),
+    "an include that is a link to outside": (
+        {"sandbox.yaml": "include: [link.yaml]\n" + EMPTY, "link.yaml": "-> OUTSIDE/team.yaml"},
+        "file",
+        "no such file",
+    ),
+    "an env_file from outside": (
+        {"sandbox.yaml": "sandboxes: {web: {env_file: OUTSIDE/variables}}\n"},
+        "file",
+        "not in the commit",
+    ),
+    "a failing policy test": (
+        {"sandbox.yaml": "policies: {p: {tests: {allow: ['https://a.example.com/']}}}\n" + EMPTY},
+        "policy-test",
+        "sandbox.yaml:1:",
+    ),
+    "a workspace that gives our own away": (
+        {"sandbox.yaml": "sandboxes: {web: {workspaces: ['..']}}\n"},
+        "file",
+        "would give away what reconcilers check out",
+    ),
+    "a template that is not locked": (
+        {"sandbox.yaml": "templates: {t: {base: shell, packages: {apt: [file]}}}\nsandboxes: {web: {template: t}}\n"},
+        "file",
+        "lock",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", BAD)
+def test_a_bad_commit_is_not_applied_and_the_status_says_why(turn, repository, status, clean_home, bad):
+    outside = clean_home / "outside"
+    outside.mkdir()
+    for name, text in {"outside/team.yaml": "{}", "team.yaml": "{}", "outside/variables": "A=b"}.items():
+        (clean_home / name).write_text(text)
+    first = repository({"sandbox.yaml": EMPTY})
+    turn()
+    files, reason, message = BAD[bad]
+    commit = repository({name: text.replace("OUTSIDE", str(outside)) for name, text in files.items()})
+    said = turn(*(["--frozen"] if "locked" in bad else []), code=1).stderr
+    found = status()
+    assert (found["state"], found["reason"], found["culprit"], found["applied"]) == ("failed", reason, commit, first)
+    message = message.replace("OUTSIDE", str(outside))
+    assert message in found["message"]
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_repository_that_is_not_there_is_a_failure_of_the_turn(cli, status, clean_home):
+    said = cli("reconcile", "--git", str(clean_home / "nowhere"), "--once", code=1).stderr
+    assert "cannot fetch main of" in said
+    assert "does not appear to be a git repository" in status("nowhere")["message"] + said
+    assert (status("nowhere")["reason"], status("nowhere")["commit"]) == ("fetch", "")
+
+
+def test_signatures_fail_closed(turn, repository, status):
+    repository({"sandbox.yaml": EMPTY})
+    turn("--verify-signatures", code=1)
+    assert (status()["reason"], status()["applied"]) == ("signature", "")
+
+
+def test_what_widens_has_an_exit_code_of_its_own(turn, repository, status):
+    repository({"sandbox.yaml": "sandboxes: {web: {policy: {allow: [a.example.com]}}}\n"})
+    said = turn("--deny-widening", code=3, SBX_ACCEL="tcg")
+    assert "a.example.com" in said.stderr
+    assert (status()["reason"], status()["begun"]) == ("widening", "")
+
+
+def test_a_secret_that_nobody_approved_stops_it(turn, repository, status):
+    text = "secrets: {key: {env: KEY, inject: [{host: a.example.com, header: X, value: '{secret}'}]}}\n"
+    repository({"sandbox.yaml": text + "sandboxes: {web: {secrets: [key], policy: {allow: [a.example.com]}}}\n"})
+    said = turn(code=1, SBX_ACCEL="tcg", KEY="the-value")
+    assert status()["reason"] == "secrets", status()
+    assert "sbx secret approve key a.example.com:443" in status()["message"]
+    assert "the-value" not in json.dumps(status()) + said.stderr
+
+
+def test_suspended_it_only_says_so(cli, turn, repository, status):
+    first = repository({"sandbox.yaml": EMPTY})
+    turn()
+    cli("reconcile", "--suspend")
+    assert status()["suspended"] is True
+    repository({"sandbox.yaml": EMPTY, "more": ""})
+    turn()
+    assert status()["applied"] == first
+    assert "suspended; applied" in cli("reconcile", "--status").stdout
+    cli("reconcile", "--resume")
+    turn()
+    assert (status()["suspended"], status()["applied"] != first) == (False, True)
+
+
+def test_status_says_where_it_stands_and_fails_when_it_does(cli, turn, repository):
+    repository({"sandbox.yaml": EMPTY})
+    turn()
+    said = cli("reconcile", "--status", "--format", "json").stdout
+    assert {"name": "shop", "state": "applied", "running": False, "suspended": False}.items() <= json.loads(
+        said
+    ).items()
+    repository({"sandbox.yaml": "x: ["})
+    turn(code=1)
+    said = cli("reconcile", "--status", code=1).stdout
+    assert "because         sandbox.yaml:1:" in said
+    assert "failed (file of " in said
+
+
+def test_there_is_one_of_a_name_at_a_time(turn, repository, layout):
+    repository({"sandbox.yaml": EMPTY})
+    turn()
+    handle = try_lock(layout.reconciler("shop").lock)
+    try:
+        assert "the reconciler shop is at work already" in turn(code=1).stderr
+    finally:
+        os.close(handle)
+
+
+def test_a_name_follows_one_repository(cli, turn, repository, clean_home):
+    repository({"sandbox.yaml": EMPTY})
+    turn()
+    said = cli("reconcile", "--git", str(clean_home / "other"), "--name", "shop", "--once", code=1).stderr
+    assert f"the reconciler shop follows {repository.work}" in said
+
+
+def test_which_one_is_meant_must_be_clear(cli, turn, repository):
+    assert "--git REPO" in cli("reconcile", code=1).stderr
+    assert "--git REPO" in cli("reconcile", "--status", code=1).stderr
+    repository({"sandbox.yaml": EMPTY})
+    turn("--name", "one")
+    turn("--name", "two")
+    assert "--name: one, two" in cli("reconcile", "--status", code=1).stderr
+    assert "there is no reconciler three" in cli("reconcile", "--status", "--name", "three", code=1).stderr
+
+
+@pytest.mark.parametrize("option", ["--path=../x.yaml", "--path=/etc/x.yaml", "--ref=-x", "--name=A B"])
+def test_what_leads_elsewhere_is_refused(turn, repository, option):
+    turn(option, code=1)
+
+
+# --- the unit ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def systemctl(clean_home):
+    """A systemctl that writes down what it was asked; gives that file and the PATH to find it by."""
+    place = clean_home / "bin"
+    place.mkdir()
+    log = clean_home / "asked"
+    (place / "systemctl").write_text(f'#!/bin/sh\necho "$*" >> {log}\n')
+    (place / "systemctl").chmod(0o755)
+    return log, f"{place}:{os.environ['PATH']}"
+
+
+def test_a_unit_is_written_that_starts_the_same_by_absolute_paths(cli, clean_home, systemctl):
+    log, path = systemctl
+    said = cli(
+        *("reconcile", "--install", "--git", "../shop", "--ref", "release/1", "--interval", "5m"),
+        *("--deny-widening", "--frozen", "--profile", "ci"),
+        PATH=path,
+    )
+    unit = clean_home / ".config/systemd/user/sbx-reconcile-shop.service"
+    assert said.stdout.strip() == str(unit)
+    assert "systemctl --user enable --now sbx-reconcile-shop.service" in said.stderr
+    [line] = [line for line in unit.read_text().splitlines() if line.startswith("ExecStart=")]
+    assert line.startswith('ExecStart="/')
+    for word in (f"--git={clean_home}/shop", "--ref=release/1", "--interval=300000ms", "--frozen", "--profile=ci"):
+        assert f'"{word}"' in line
+    assert "--verify-signatures" not in line
+    assert f'Environment="SBX_HOME={clean_home}/sbx"' in unit.read_text()
+    assert log.read_text().splitlines() == ["--user show-environment", "--user daemon-reload"]
+
+
+def test_with_now_it_is_started_and_it_can_be_taken_away(cli, clean_home, systemctl):
+    log, path = systemctl
+    cli("reconcile", "--install", "--git", "/srv/shop.git", "--now", PATH=path)
+    assert "--user enable --now sbx-reconcile-shop.service" in log.read_text()
+    cli("reconcile", "--uninstall", "--name", "shop", PATH=path)
+    assert "--user disable --now sbx-reconcile-shop.service" in log.read_text()
+    assert not (clean_home / ".config/systemd/user/sbx-reconcile-shop.service").exists()
+    assert "there is no unit" in cli("reconcile", "--uninstall", "--name", "shop", PATH=path, code=1).stderr
