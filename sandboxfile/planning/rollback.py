@@ -1,0 +1,88 @@
+"""The way back to how a project was before an apply. Pure: what was, what is, and what was put aside in; a plan out.
+
+A sandbox with the disk that it had gets its settings back; one that was replaced or deleted gets its disk back as
+well; those that were made since are deleted. What came into the project otherwise (`adopt`, `rename`) is left alone. A
+disk that was made larger stays so, and volumes keep what is on them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.history import Before, Was
+from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
+from sandboxfile.model.plan import Action, BringBack, Plan, StopSandbox, UpdateRecord
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.changes import field_changes, given_to, reach_changed, reach_of
+from sandboxfile.planning.project import assemble, removal
+from sandboxfile.planning.sandbox import Part, bring_up, converge, guard, take_down
+
+_CAUSE = "it was so before the last apply"
+
+
+def plan_rollback(
+    before: Before, observed: ObservedState, kept: Mapping[SandboxId, Applied], allow_destroy: bool = False
+) -> Plan:
+    """What makes the project as it was. `kept`: the records of sandboxes that were put aside."""
+    found = {sandbox.id: sandbox for sandbox in sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)}
+    since = [each for id, each in found.items() if before.was(id) is None and _was_made_since(each, before)]
+    parts = [removal(each, allow_destroy, "the last apply made it") for each in since]
+    parts += [_back(was, found.get(was.id), kept.get(was.id), allow_destroy) for was in before.sandboxes]
+    waits = {was.id: was.applied.spec.depends_on for was in before.sandboxes}
+    return replace(assemble(observed, parts, waits=waits), history="ends")
+
+
+def _was_made_since(found: ObservedSandbox, before: Before) -> bool:
+    return found.applied is not None and found.applied.created_at >= before.at
+
+
+def _back(was: Was, found: ObservedSandbox | None, kept: Applied | None, allow_destroy: bool) -> Part:
+    spec, source = was.applied.spec, was.applied.source
+    if found is not None and found.applied is not None and was.is_same(found.applied):
+        spec = _as_large(spec, found.applied.spec)
+        if was.running:
+            return converge(spec, source, found, allow_destroy, found.applied.content)
+        return _stopped(spec, source, found, found.applied)
+    if was.is_same(kept):
+        return _brought_back(was, found, allow_destroy)
+    return converge(spec, source, found, allow_destroy)  # its disk was deleted for good
+
+
+def _as_large(spec: DesiredSandbox, now: DesiredSandbox) -> DesiredSandbox:
+    disk = max(spec.resources.disk, now.resources.disk)
+    return replace(spec, resources=replace(spec.resources, disk=disk))
+
+
+def _stopped(spec: DesiredSandbox, source: str, found: ObservedSandbox, applied: Applied) -> Part:
+    """It was stopped: so it is again, with its settings."""
+    part = Part(spec.id)
+    if found.status != "stopped":
+        part.do(f"stop {spec.id.name}", StopSandbox(spec.id), "it was stopped")
+    if (applied.spec, applied.source) != (spec, source):
+        part.do(f"record {spec.id.name}", UpdateRecord(spec, source), _CAUSE)
+    if part.steps:
+        fields = field_changes(spec, applied, None, applied.content, ())
+        action: Action = "update" if found.status == "stopped" else "stop"
+        part.say(action, _CAUSE, fields, reach=reach_changed(spec.policy, applied.spec.policy))
+    return part
+
+
+def _brought_back(was: Was, found: ObservedSandbox | None, allow_destroy: bool) -> Part:
+    """The one that was put aside takes the place of what is there now."""
+    spec, part, cause = was.applied.spec, Part(was.id), "it comes back with the disk that it had"
+    if found is None:
+        part.say("create", cause, reach=given_to(spec) + reach_of(spec.policy))
+    else:
+        now = found.applied
+        fields = field_changes(spec, now, None, was.applied.content, ()) if now is not None else ()
+        reach = reach_changed(spec.policy, now.spec.policy) if now is not None else reach_of(spec.policy)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach)
+        if not guard(part, found, False, allow_destroy, "replacing"):
+            return part
+        take_down(part, found, cause)
+    part.do(f"bring back {spec.id.name}", BringBack(spec.id), cause)
+    # Mostly it says so already; it may have been put aside by an apply that had changed its settings before.
+    part.do(f"record {spec.id.name}", UpdateRecord(spec, was.applied.source), _CAUSE)
+    if was.running:
+        bring_up(part, ObservedSandbox(spec.id, "stopped", was.applied), was.applied, "it ran before the last apply")
+    return part
