@@ -7,11 +7,14 @@ from dataclasses import replace
 from anyio import to_thread
 
 from sandboxfile.applying import machines, storage
+from sandboxfile.applying.waiting import wait_for
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import (
     Attach,
+    AttachVolume,
     CheckAgent,
     Detach,
+    DetachVolume,
     GrowDisk,
     Message,
     Provide,
@@ -67,34 +70,43 @@ class HostDrivers:
                 await _prepare_platform(self.layout, report)
             case operations.BuildImage(template):
                 await _build_image(self.layout, template, report)
-            case operations.CreateSandbox(spec, source):
-                await storage.create(self.layout, spec, source)
             case operations.StartSandbox(id):
                 await self._start(id, report)
             case operations.StopSandbox(id):
                 await machines.stop(self.layout, id, report)
-            case operations.DeleteSandbox(id):
-                await storage.delete(self.layout, id)
             case operations.UpdateRecord():
                 await self._update_record(operation)
             case operations.GrowDisk(id, size):
                 await self._grow_disk(id, size)
+            case operations.CreateVolume() | operations.GrowVolume() | operations.DeleteVolume():
+                await _change_volume(self.layout, operation)
+            case _:
+                await self._store(operation, report)
+
+    async def _store(self, operation: Operation, report: Report) -> None:
+        """What happens to the directory of a sandbox that does not run; what does run is asked."""
+        match operation:
+            case operations.CreateSandbox(spec, source):
+                await storage.create(self.layout, spec, source)
+            case operations.DeleteSandbox(id, keep):
+                await storage.delete(self.layout, id, keep=keep)
+            case operations.BringBack(id):
+                await to_thread.run_sync(storage.bring_back, self.layout, id)
             case _:
                 await self._ask(operation, report)
 
     async def _ask(self, operation: Operation, report: Report) -> None:
-        """What the supervisor of a running sandbox does."""
+        """What the supervisor of a running sandbox does: what it is given, and, in `_have_run`, what runs in it."""
         match operation:
-            case operations.RunSetup(id):
-                first = read_record(self.layout.sandbox(id)).setup_done
-                await self._request(id, RunSetup(first), report, timeout=None)  # the user's own commands
-            case operations.StartMain(id):
-                await self._request(id, StartMain(), report)
             case operations.AttachWorkspace(id, workspace):
                 await self._remember(id, (workspace,), report)
                 await self._request(id, Attach(workspace), report)
             case operations.DetachWorkspace(id, target):
                 await self._request(id, Detach(target), report)
+            case operations.AttachVolume(id, mount):
+                await self._request(id, AttachVolume(mount), report)
+            case operations.DetachVolume(id, target):
+                await self._request(id, DetachVolume(target), report)
             case operations.SetPolicy(id, policy):
                 await self._request(id, SetPolicy(policy), report)
                 await self._provide(id, policy.credentials)  # a value given before is one for the old source
@@ -102,8 +114,20 @@ class HostDrivers:
                 await self._provide(id, credentials)
             case operations.SetPorts(id, ports):
                 await self._request(id, SetPorts(ports), report)
+            case _:
+                await self._have_run(operation, report)
+
+    async def _have_run(self, operation: Operation, report: Report) -> None:
+        match operation:
+            case operations.RunSetup(id):
+                first = read_record(self.layout.sandbox(id)).setup_done
+                await self._request(id, RunSetup(first), report, timeout=None)  # the user's own commands
+            case operations.StartMain(id):
+                await self._request(id, StartMain(), report)
             case operations.CheckAgent(id):
                 await self._request(id, CheckAgent(), report)
+            case operations.WaitFor(id, condition):
+                await wait_for(self.layout.sandbox(id), id, condition, machines.showing(report))
             case operations.ResumeSandbox(id):
                 await self._request(id, Resume(), report)
 
@@ -147,6 +171,20 @@ class HostDrivers:
             await request(paths.control, GrowDisk(size), timeout=_GROW_TIMEOUT)
         else:
             await grow_disk(paths.disk, size)
+
+
+async def _change_volume(
+    layout: Layout, operation: operations.CreateVolume | operations.GrowVolume | operations.DeleteVolume
+) -> None:
+    from sandboxfile.applying.volumes import create_volume, delete_volume, grow_volume
+
+    match operation:
+        case operations.CreateVolume(id, size):
+            await create_volume(layout, id, size)
+        case operations.GrowVolume(id, size):
+            await grow_volume(layout, id, size)
+        case operations.DeleteVolume(id):
+            await delete_volume(layout, id)
 
 
 async def _build_image(layout: Layout, template: DesiredTemplate, report: Report) -> None:

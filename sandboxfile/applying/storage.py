@@ -4,17 +4,20 @@ import datetime
 import os
 import secrets
 import shutil
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
 
-from sandboxfile.errors import BuildError, BusyError, HostError
+from sandboxfile.errors import BuildError, BusyError, HostError, StateError
+from sandboxfile.host import history
 from sandboxfile.host.copying import link_or_copy
 from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, try_lock, write_record
+from sandboxfile.host.volumes import sweep_volumes
 from sandboxfile.images.cache import MANIFEST
 from sandboxfile.images.store import ImageInfo, find_image, mark_used
 from sandboxfile.model.desired import DesiredSandbox
@@ -57,15 +60,25 @@ def foundation(image: ImageInfo) -> Foundation:
     return Foundation(image.disk, image.tree, image.directory / MANIFEST, image.content)
 
 
-async def create_on(layout: Layout, spec: DesiredSandbox, source: str, beneath: Foundation) -> None:
-    """The same on whatever is `beneath` it; the name must be free."""
+async def create_on(
+    layout: Layout,
+    spec: DesiredSandbox,
+    source: str,
+    beneath: Foundation,
+    *,
+    setup_done: int = 0,
+    prepare: Callable[[SandboxPaths], Awaitable[None]] | None = None,
+) -> None:
+    """The same on whatever is `beneath` it; the name must be free. `prepare` is given its files while it is hidden."""
     paths = layout.sandbox(spec.id)
     project = paths.root.parent
     new = SandboxPaths(project / f"{_NEW}{spec.id.name}", paths.control)
     await anyio.to_thread.run_sync(_remove_tree, new.root)
     new.root.mkdir(mode=0o700, parents=True)  # a deletion beside us may just have removed the project's directory
     try:
-        await _fill(new, spec, source, beneath)
+        await _fill(new, spec, source, beneath, setup_done)
+        if prepare is not None:
+            await prepare(new)
         new.root.rename(paths.root)
     except BaseException as exc:
         with anyio.CancelScope(shield=True):
@@ -78,25 +91,31 @@ async def create_on(layout: Layout, spec: DesiredSandbox, source: str, beneath: 
     sync_directory(project)
 
 
-async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, beneath: Foundation) -> None:
+async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, beneath: Foundation, setup_done: int) -> None:
     await anyio.to_thread.run_sync(link_or_copy, beneath.disk, new.base)
     await anyio.to_thread.run_sync(link_or_copy, beneath.tree, new.tree)
     write_atomic(new.image, beneath.manifest.read_bytes())  # no link: the cache's says when it was last of use
     await create_overlay(new.base, new.disk, spec.resources.disk)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    write_record(new, Applied(spec, source, created, 0, beneath.content))
+    write_record(new, Applied(spec, source, created, setup_done, beneath.content))
     await anyio.to_thread.run_sync(_on_disk, new.disk)
 
 
-async def delete(layout: Layout, id: SandboxId) -> None:
-    """Delete a stopped sandbox: one rename into the trash, then its files. Raises BusyError when it runs."""
+async def delete(layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
+    """Delete a stopped sandbox: one rename into the trash, then its files. Raises BusyError when it runs.
+
+    With `keep` one that `sbx rollback` goes back to is put aside instead; any that was made since is deleted.
+    """
     paths = layout.sandbox(id)
     if paths.root.exists():
         lock = try_lock(paths.lock)
         if lock is None:
             raise BusyError(f"the sandbox {id} is running", hint=f"sbx stop {id}")
         try:
-            paths.root.rename(layout.trash / f"{id.project}.{id.name}.{secrets.token_hex(8)}")
+            if keep and _counts(layout, paths):
+                _put_aside(layout, id)
+            else:
+                paths.root.rename(layout.trash / f"{id.project}.{id.name}.{secrets.token_hex(8)}")
         finally:
             os.close(lock)
         sync_directory(paths.root.parent)
@@ -107,10 +126,41 @@ async def delete(layout: Layout, id: SandboxId) -> None:
     await anyio.to_thread.run_sync(empty_trash, layout)
 
 
+def _counts(layout: Layout, paths: SandboxPaths) -> bool:
+    try:
+        return history.counts(layout, read_record(paths))
+    except StateError:  # nobody could bring it back
+        return False
+
+
+def _put_aside(layout: Layout, id: SandboxId) -> None:
+    history.drop_kept(layout, id)  # of an older story, whose end was killed
+    place = layout.kept(id)
+    place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    layout.sandbox(id).root.rename(place)
+    sync_directory(place.parent)
+
+
+def bring_back(layout: Layout, id: SandboxId) -> None:
+    """Put back what `delete` put aside. Back already: does nothing. Raises HostError when the name is taken."""
+    paths, place = layout.sandbox(id), layout.kept(id)
+    if not place.is_dir():
+        if paths.root.exists():
+            return
+        raise HostError(f"what was put aside of {id} is no longer there", hint="plan again: sbx rollback")
+    if paths.root.exists():
+        raise HostError(f"there is a sandbox {id}", hint="plan again: sbx rollback")
+    paths.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place.rename(paths.root)
+    for directory in (paths.root.parent, place.parent):
+        sync_directory(directory)
+
+
 def sweep(layout: Layout, project: str) -> None:
     """Remove what killed applies left: trash, and half-made sandboxes of this project (whose lock the caller holds)."""
     sweep_builds(layout)
     empty_trash(layout)
+    sweep_volumes(layout, project)
     directory = layout.sandboxes / project
     if directory.is_dir():
         for entry in list(directory.iterdir()):

@@ -5,26 +5,24 @@ A held lock is a running sandbox; a supervisor that holds it and does not answer
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import anyio
 
-from sandboxfile.control.client import request
-from sandboxfile.control.messages import GetStatus, StatusReply
-from sandboxfile.errors import SandboxfileError, StateError
-from sandboxfile.guest.config import PORTS
+from sandboxfile.errors import MachineError, SandboxfileError, StateError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
 from sandboxfile.host.tasks import together
+from sandboxfile.host.volumes import volume_holder, volume_ids
 from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
-from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, Status
-from sandboxfile.names import SandboxId
+from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, ObservedVolume, Status
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.secrets.needs import env_values
 from sandboxfile.secrets.tags import matches
-from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
 _PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
 _GRACE = 0.5  # seconds that a supervisor has between taking its lock and listening, and between its end and the lock's
@@ -41,7 +39,22 @@ async def observe(layout: Layout, project: str, environ: Mapping[str, str] | Non
         images=list_images(layout),
         platform_ready=find_platform(layout) is not None,
         missing_sources=_missing(sources),
+        volumes=await observe_volumes(layout, project),
     )
+
+
+async def observe_volumes(layout: Layout, project: str | None = None) -> tuple[ObservedVolume, ...]:
+    """The volumes of one project, or all of this user, sorted. One whose disk cannot be read has the size 0."""
+    return tuple([await _observe_volume(layout, id) for id in volume_ids(layout, project)])
+
+
+async def _observe_volume(layout: Layout, id: VolumeId) -> ObservedVolume:
+    from sandboxfile.vm.disks import disk_size  # here, as below: who has none pays nothing for them
+
+    size = 0
+    with suppress(MachineError):
+        size = await disk_size(layout.volume(id).disk)
+    return ObservedVolume(id, size, volume_holder(layout, id))
 
 
 async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
@@ -51,14 +64,25 @@ async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
 
 async def observe_one(layout: Layout, id: SandboxId) -> ObservedSandbox:
     """One sandbox, which must have a directory."""
+    found = _at_rest(layout, id)
+    return found if found.status == "stopped" else await _with_machine(layout, found)
+
+
+def _at_rest(layout: Layout, id: SandboxId) -> ObservedSandbox:
+    """What files say of it. Without asking who holds its lock, that one counts as unresponsive."""
     paths = layout.sandbox(id)
     applied, problem = _record(paths, id)
     disk_present = paths.disk.exists() and paths.base.exists()
-    machine = await _machine(layout, id) if is_locked(paths.lock) else None
-    if machine is not None:
-        return ObservedSandbox(id, machine.health, applied, machine, disk_present, problem, _outdated(machine))
     status: Status = "unresponsive" if is_locked(paths.lock) else "stopped"
-    return ObservedSandbox(id, status, applied, None, disk_present, problem)
+    asleep = status == "stopped" and paths.asleep.exists()
+    return ObservedSandbox(id, status, applied, None, disk_present, problem, asleep=asleep)
+
+
+async def _with_machine(layout: Layout, found: ObservedSandbox) -> ObservedSandbox:
+    machine = await _machine(layout, found.id)
+    if machine is None:  # it may just have ended
+        return _at_rest(layout, found.id)
+    return replace(found, status=machine.health, machine=machine, outdated=_outdated(machine))
 
 
 def _record(paths: SandboxPaths, id: SandboxId) -> tuple[Applied | None, str | None]:
@@ -73,6 +97,9 @@ def _record(paths: SandboxPaths, id: SandboxId) -> tuple[Applied | None, str | N
 
 def _outdated(machine: Machine) -> bool:
     """Whether this program would start a machine of the same sizes otherwise."""
+    from sandboxfile.guest.config import PORTS
+    from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
+
     if machine.health == "starting":  # it says what it is going to be
         return False
     spec = MachineSpec(machine.cpus, machine.memory, "tcg", None, PORTS)
@@ -80,12 +107,12 @@ def _outdated(machine: Machine) -> bool:
 
 
 async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedSandbox, ...]:
-    found: dict[SandboxId, ObservedSandbox] = {}
+    found = {id: _at_rest(layout, id) for id in ids}
 
-    async def one(id: SandboxId) -> None:
-        found[id] = await observe_one(layout, id)
+    async def ask(sandbox: ObservedSandbox) -> None:
+        found[sandbox.id] = await _with_machine(layout, sandbox)
 
-    await together(*(partial(one, id) for id in ids))
+    await together(*(partial(ask, sandbox) for sandbox in found.values() if sandbox.status != "stopped"))
     # One that was deleted while we looked is not there.
     return tuple(found[id] for id in ids if found[id].applied is not None or layout.sandbox(id).root.exists())
 
@@ -106,6 +133,9 @@ def _missing(sources: set[str]) -> frozenset[str]:
 
 async def _machine(layout: Layout, id: SandboxId) -> Machine | None:
     """What the supervisor says. None when it does not answer: gone, or not listening, or hanging."""
+    from sandboxfile.control.client import request
+    from sandboxfile.control.messages import GetStatus, StatusReply
+
     paths = layout.sandbox(id)
     deadline = anyio.current_time() + _GRACE
     while True:

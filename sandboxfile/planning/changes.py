@@ -1,15 +1,17 @@
 """Which fields of one sandbox differ, and what each difference costs. The only place that knows the costs."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Healthcheck, Image, Port, Workspace
+from sandboxfile.model.durations import duration
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
 from sandboxfile.model.policy import Policy
+from sandboxfile.planning.mounts import mount_changes
 from sandboxfile.policy.command import command_edit
 from sandboxfile.policy.explain import reach, reach_changes
 
@@ -37,6 +39,7 @@ def field_changes(
             *_simple("user", old.user, spec.user, "restart", "processes run as the user that they were started with"),
             *_workspaces(spec.workspaces, attached(applied, machine)),
             *_order(spec.workspaces, old.workspaces),
+            *mount_changes(spec, applied, machine),
             *policy_change(spec.policy, old.policy, machine),
             *_secrets(spec.policy, old.policy, stale),
             *_env(dict(spec.env), dict(old.env)),
@@ -47,7 +50,10 @@ def field_changes(
             *_simple(
                 "command", _command(old.command), _command(spec.command), "restart", "the main process is another one"
             ),
+            *_healthcheck(spec.healthcheck, old.healthcheck),
+            *_simple("depends_on", _waits(old), _waits(spec), "live", "counts from the next start"),
             *_simple("restart", old.restart, spec.restart, "live", "counts from the next end of the main process"),
+            *_simple("idle_stop", _time(old), _time(spec), "live", "counts from now on"),
             *_simple("protect", str(old.protect).lower(), str(spec.protect).lower(), "live", "only sbx looks at it"),
         ]
     )
@@ -281,6 +287,39 @@ def _setup(spec: DesiredSandbox, applied: Applied) -> Iterator[FieldChange]:
         if applied.setup_done < len(old):
             reason = "it has not finished, and goes on with the first command that has not run"
         yield FieldChange("setup", text(old), text(spec.setup), "live", reason)
+
+
+def _healthcheck(wanted: Healthcheck | None, old: Healthcheck | None) -> Iterator[FieldChange]:
+    reason = "its health is found out anew"
+    if old is None or wanted is None:
+        yield from _simple("healthcheck", _check_text(old), _check_text(wanted), "live", reason)
+        return
+    for name, text in _CHECK.items():
+        late = "counts from the next check" if name != "command" else reason
+        yield from _simple(f"healthcheck.{name}", text(old), text(wanted), "live", late)
+
+
+def _check_text(check: Healthcheck | None) -> str | None:
+    return None if check is None else f"{_command(check.command)} every {duration(check.interval)}"
+
+
+_CHECK: Mapping[str, Callable[[Healthcheck], str | None]] = {
+    "command": lambda check: _command(check.command),
+    "interval": lambda check: duration(check.interval),
+    "timeout": lambda check: duration(check.timeout),
+    "retries": lambda check: str(check.retries),
+    "start_period": lambda check: duration(check.start_period),
+}
+
+
+def _time(spec: DesiredSandbox) -> str | None:
+    return duration(spec.idle_stop) if spec.idle_stop else None
+
+
+def _waits(spec: DesiredSandbox) -> str | None:
+    """`db (healthy), queue`."""
+    texts = (f"{e.name}{'' if e.condition == 'started' else f' ({e.condition})'}" for e in spec.depends_on)
+    return ", ".join(texts) or None
 
 
 def _command(command: Command | None) -> str | None:

@@ -2,7 +2,8 @@
 
 Found by planning what was applied: where the planner would do something to come back to it, something has moved. Not
 drift, though `up` does it as well: setup that has not finished, other values of secrets in the environment, a machine
-that is still on its way up. A sandbox that was deleted with its record has moved away from nothing.
+that is still on its way up. Nor that it is asleep, or unhealthy. A sandbox that was deleted with its record has moved
+away from nothing.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from sandboxfile.model.plan import Action
 from sandboxfile.model.policy import COMMAND, Policy, Rule
 from sandboxfile.names import UNMANAGED, SandboxId
 from sandboxfile.planning.sandbox import Part, converge, guard, main_is_due
+from sandboxfile.planning.sleeping import sleeps_on
 from sandboxfile.policy.command import command_edit
 
 JSON_VERSION = 1
@@ -104,7 +106,7 @@ def _drift(found: ObservedSandbox, applied: Applied) -> Drift | None:
     settled = replace(applied, setup_done=max(applied.setup_done, len(applied.spec.setup)))
     part = converge(spec, applied.source, replace(found, applied=settled, stale_secrets=()), False, applied.content)
     fields = [field for change in part.changes for field in change.fields]
-    moved = [*_of_state(found)]
+    moved = [*_of_state(found, sleeps_on(spec, found, settled))]
     for field in fields:
         there = field.before or "(none)"
         edit = _edit_text(applied.spec.policy) if field.path == "policy" else ""
@@ -117,8 +119,8 @@ def _drift(found: ObservedSandbox, applied: Applied) -> Drift | None:
     return Drift(found.id, found.status, tuple(moved), mending, change is not None and change.loses_disk)
 
 
-def _of_state(found: ObservedSandbox) -> Iterator[Moved]:
-    if found.status not in ("running", "starting"):
+def _of_state(found: ObservedSandbox, asleep: bool) -> Iterator[Moved]:
+    if found.status not in ("running", "starting") and not asleep:
         yield Moved("status", "running", found.status)
     if not found.disk_present:
         yield Moved("disk", "present", "deleted")

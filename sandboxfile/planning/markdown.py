@@ -1,4 +1,4 @@
-"""A plan as a comment on a pull request: what is lost first, a table, and each object's details, folded.
+"""A plan as a comment on a pull request: what widens and what is lost first, a table, each object's details, folded.
 
 Whoever can propose a file can put any text into its plan. Nothing of it becomes markup, a link, or a mention: it stands
 inside `<code>`, punctuation as character references, which no Markdown reader takes for structure, or in a code block
@@ -6,10 +6,10 @@ that it cannot end. Long plans are cut, and say so: a comment that is too long w
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from sandboxfile.diagnostics import Diagnostic, has_errors
-from sandboxfile.model.plan import Change, Plan
+from sandboxfile.model.plan import Change, Plan, Shift
 from sandboxfile.planning.render import change_lines, summary
 
 LIMIT = 60_000  # characters; GitHub takes 65,536
@@ -23,13 +23,23 @@ def to_markdown(plan: Plan, diagnostics: Iterable[Diagnostic] = ()) -> str:
     found = (*plan.diagnostics, *diagnostics)
     parts = _Parts()
     parts.add(f"### sbx plan: {code(plan.project)}\n")
-    for block in (*_lost(plan), *_problems(found), *_orphans(plan), _verdict(plan)):
+    widens = [shift for change in plan.changes for shift in change.shifts if shift.direction == "widens"]
+    for block in (*widens_blocks(widens), *_lost(plan), *_problems(found), *_orphans(plan), _verdict(plan)):
         parts.add(block)
     if plan.changes:
         parts.add("| | Object | Action | Why |\n|---|---|---|---|")
         parts.add_each((_row(change) for change in plan.changes), "more rows")
         parts.add("")
         parts.add_each((_details(change) for change in plan.changes if _has_details(change)), "more objects")
+    return "\n".join(parts.blocks) + "\n"
+
+
+def folded(blocks: Iterable[str], objects: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A comment of blocks, and for each object a summary and lines as those of a plan, folded."""
+    parts = _Parts()
+    for block in blocks:
+        parts.add(block)
+    parts.add_each((_fold(summary, lines) for summary, lines in objects), "more objects")
     return "\n".join(parts.blocks) + "\n"
 
 
@@ -44,6 +54,14 @@ def fenced(lines: Iterable[str]) -> str:
     longest = max((len(run) for line in told for run in re.findall("`+", line)), default=0)
     fence = "`" * max(3, longest + 1)
     return "\n".join([f"{fence}diff", *told, fence])
+
+
+def widens_blocks(shifts: Sequence[Shift]) -> Iterator[str]:
+    """A section of the ways in which something may do more than before; nothing when there are none."""
+    if shifts:
+        yield f"#### Widens\n\n{len(shifts)} way{'' if len(shifts) == 1 else 's'} to do more than before:\n"
+        more = [f"  and {len(shifts) - _LOST_NAMED} more"] if len(shifts) > _LOST_NAMED else []
+        yield f"{fenced([*(f'! {_cut(shift.text)}' for shift in shifts[:_LOST_NAMED]), *more])}\n"
 
 
 class _Parts:
@@ -104,19 +122,24 @@ def _row(change: Change) -> str:
 
 
 def _has_details(change: Change) -> bool:
-    return bool(change.fields or change.reach)
+    return bool(change.fields or change.reach or change.shifts)
 
 
 def _details(change: Change) -> str:
-    first, *rest = change_lines(change)
-    lines = [first.strip(), *map(_as_diff, rest)]
-    return f"<details><summary>{_cell(change.subject)}: {change.action}</summary>\n\n{fenced(lines)}\n\n</details>\n"
+    return _fold(f"{change.subject}: {change.action}", tuple(change_lines(change)))
+
+
+def _fold(summary: str, lines: Sequence[str]) -> str:
+    first, *rest = lines
+    subject, _, action = summary.rpartition(": ")
+    told = fenced([first.strip(), *map(_as_diff, rest)])
+    return f"<details><summary>{_cell(subject)}: {action}</summary>\n\n{told}\n\n</details>\n"
 
 
 def _as_diff(line: str) -> str:
     """Beneath an object. What is lost gets the colour of what goes away; nothing else gets one."""
     bare = line.strip()
-    return f"- {bare}" if bare.startswith("!!") else f"  {bare}"
+    return f"- {bare}" if bare.startswith("!!") else bare if bare.startswith("! ") else f"  {bare}"
 
 
 def _name(change: Change) -> str:

@@ -1,9 +1,11 @@
 """`plan`: all sandboxes of a project, the images and the platform that they need, orphans, refusals."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 
 from sandboxfile.diagnostics import Diagnostic, error, in_order
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.desired import Dependency, DesiredSandbox, DesiredState
 from sandboxfile.model.observed import ObservedSandbox, ObservedState
 from sandboxfile.model.plan import (
     BuildImage,
@@ -15,53 +17,83 @@ from sandboxfile.model.plan import (
     StartSandbox,
     Step,
 )
+from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import image_text, reach_of
+from sandboxfile.planning.ordering import Chain, ordered
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, converge, guard, image_key, take_down
+from sandboxfile.planning.selection import is_named, select
+from sandboxfile.planning.sleeping import needed_awake, starts
 from sandboxfile.planning.snapshot import observation_fingerprint
+from sandboxfile.planning.volumes import NOTHING, Deletion, delete_volumes, furnish, pass_on
+from sandboxfile.planning.widening import planned_shifts, template_shifts
 
 
 def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> Plan:
     """What makes `observed` as `desired`; with refusals there are no steps. For goal `down`: what removes it all."""
-    refusals = [*_unknown_names(desired, options), *_other_file(desired, observed)]
+    selection = select(desired, options)
+    refusals = [*selection.problems, *_other_file(desired, observed)]
     found = {sandbox.id: sandbox for sandbox in sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)}
     wanted = sorted(desired.sandboxes, key=lambda spec: spec.id)
-    chosen = [spec for spec in wanted if not options.only or spec.id.name in options.only]
-    again = set(options.replace)
+    chosen = selection.chosen
     orphans = _orphans(desired, observed, options)
     parts: list[Part] = []
     if options.goal == "down":
         kept = {spec.id for spec in wanted if spec.protect}
-        gone = [sandbox for id, sandbox in found.items() if not options.only or id.name in options.only]
+        gone = [sandbox for id, sandbox in found.items() if not options.only or is_named(sandbox, options.only)]
         parts += [removal(s, options.allow_destroy, "the project is taken down", s.id in kept) for s in gone]
         orphans = []
     else:
         contents = _contents(desired, observed)
         refusals += _missing_bases(desired, chosen)
-        parts += [
-            converge(
-                s,
-                desired.source,
-                found.get(s.id),
-                options.allow_destroy,
-                contents.get(s.image.digest, ""),
-                anew=s.id.name in again,
-            )
-            for s in chosen
-        ]
+
+        def part(s: DesiredSandbox, wake: bool) -> Part:
+            content, anew = contents.get(s.image.digest, ""), s.id.name in selection.anew
+            there = found.get(s.id)
+            made = converge(s, desired.source, there, options.allow_destroy, content, anew=anew, wake=wake)
+            return furnish(made, s, desired.volumes, observed)
+
+        parts += _awake_as_needed(chosen, found, part, wake=bool(options.only))
         if options.remove_orphans:
-            parts += [removal(found[id], options.allow_destroy, "it is no longer in the file") for id in orphans]
+            cause, keep = "it is no longer in the file", bool(desired.source)
+            parts += [removal(found[id], options.allow_destroy, cause, keep=keep) for id in orphans]
             orphans = []
-    return assemble(observed, parts, orphans, refusals, desired.templates)
+    waits = {spec.id: spec.depends_on for spec in chosen}
+    deletion = _volumes_too(observed, parts, options)
+    made = assemble(observed, parts, orphans, refusals, desired.templates, waits, deletion)
+    begins = options.goal == "up" and bool(desired.source)  # commands' own sandboxes have no state of a project
+    return replace(made, history="begins") if begins else made
 
 
-def removal(found: ObservedSandbox, allow_destroy: bool, cause: str, protected: bool = False) -> Part:
-    """Delete one sandbox. `protected`: the file says so, whether that was applied or not."""
+def _volumes_too(observed: ObservedState, parts: Iterable[Part], options: PlanOptions) -> Deletion:
+    if options.goal != "down" or not options.volumes:
+        return NOTHING
+    names = {volume.id.name for volume in observed.volumes}
+    return delete_volumes(observed, names, "the project is taken down", {part.id for part in parts})
+
+
+def _awake_as_needed(
+    chosen: Collection[DesiredSandbox],
+    found: Mapping[SandboxId, ObservedSandbox],
+    part: Callable[[DesiredSandbox, bool], Part],
+    *,
+    wake: bool,
+) -> list[Part]:
+    """Their parts by `part(spec, wake)`: those are woken, too, that others wait for which are started."""
+    parts = {spec.id.name: part(spec, wake) for spec in chosen}
+    awake = needed_awake(chosen, [name for name in parts if starts(parts[name].steps)], found)
+    return [part(spec, True) if spec.id.name in awake else parts[spec.id.name] for spec in chosen]
+
+
+def removal(
+    found: ObservedSandbox, allow_destroy: bool, cause: str, protected: bool = False, *, keep: bool = False
+) -> Part:
+    """Delete one sandbox, or put it aside. `protected`: the file says so, whether that was applied or not."""
     part = Part(found.id)
     part.say("delete", cause, loses_disk=True)
     if guard(part, found, protected, allow_destroy, "deleting"):
-        take_down(part, found, cause)
+        take_down(part, found, cause, keep=keep)
     return part
 
 
@@ -71,13 +103,23 @@ def assemble(
     orphans: Iterable[SandboxId] = (),
     refusals: Iterable[Diagnostic] = (),
     templates: Iterable[DesiredTemplate] = (),
+    waits: Mapping[SandboxId, tuple[Dependency, ...]] = MappingProxyType({}),
+    deletion: Deletion = NOTHING,
 ) -> Plan:
-    """One plan of many parts, with the shared steps that they need before their own."""
+    """One plan of many parts, with the shared steps that they need before their own, and volumes deleted after all.
+
+    `waits`: what sandboxes depend on as they are wanted; without a word what they did when they were last applied.
+    """
     parts = list(parts)
-    steps = [step for part in parts for step in part.steps]
+    there = {sandbox.id: sandbox for sandbox in observed.sandboxes}
+    refusals = [*refusals, *deletion.refusals, *pass_on(parts, observed)]
+    steps = [*ordered(_chain(part, there.get(part.id), waits) for part in parts), *deletion.steps]
+    templates = tuple(templates)
     shared_changes, shared_steps, more = _shared(observed, steps, templates)
     diagnostics = in_order([*refusals, *(refusal for part in parts for refusal in part.refusals), *more])
-    changes = [*shared_changes, *(change for part in parts for change in part.changes)]
+    known_images = {template.recipe.digest: template for template in templates}
+    changes = [*shared_changes, *(each for part in parts for each in _shifted(part, there.get(part.id), known_images))]
+    changes += deletion.changes
     known = {step.key for step in (*shared_steps, *steps)}
     linked = [Step(s.key, s.operation, s.reason, tuple(key for key in s.needs if key in known)) for s in steps]
     planned = () if diagnostics else (*shared_steps, *linked)
@@ -89,6 +131,20 @@ def assemble(
         orphans=tuple(orphans),
         diagnostics=diagnostics,
     )
+
+
+def _chain(part: Part, found: ObservedSandbox | None, waits: Mapping[SandboxId, tuple[Dependency, ...]]) -> Chain:
+    applied = found.applied.spec.depends_on if found is not None and found.applied is not None else ()
+    machine = found.machine if found is not None else None
+    return Chain(part.id, tuple(part.steps), waits.get(part.id, applied), applied, machine)
+
+
+def _shifted(part: Part, found: ObservedSandbox | None, templates: Mapping[str, DesiredTemplate]) -> Iterable[Change]:
+    """Its changes, with how it may do more or less by them, where whoever planned it has not said."""
+    before = found.applied.spec if found is not None and found.applied is not None else None
+    shifts = planned_shifts(part.steps, before, templates)
+    own = f"sandbox {part.id.name}"  # what is not its own is a volume's
+    return [replace(each, shifts=each.shifts or shifts) if each.subject == own else each for each in part.changes]
 
 
 def _shared(
@@ -113,9 +169,16 @@ def _shared(
             continue
         text = image_text(spec.image)
         cause = f"its image is not in the cache: {text}"
-        changes.append(Change(f"template {spec.template}", "build", cause, reach=_reach(known[digest])))
+        made, built = known[digest], any(_is_of(sandbox, digest) for sandbox in observed.sandboxes)
+        shifts = template_shifts(replace(made, policy=NO_POLICY) if built else None, made)
+        changes.append(Change(f"template {spec.template}", "build", cause, reach=_reach(made), shifts=shifts))
         shared.append(Step(image_key(digest), BuildImage(known[digest]), f"template {spec.template}: {text}"))
     return changes, shared, refusals
+
+
+def _is_of(sandbox: ObservedSandbox, digest: str) -> bool:
+    """Whether it was made from this image: then that was built before, behind a policy that nobody knows any more."""
+    return sandbox.applied is not None and sandbox.applied.spec.image.digest == digest
 
 
 def _not_as_locked(template: DesiredTemplate | None, content: str) -> list[Diagnostic]:
@@ -164,16 +227,6 @@ def _missing_base(template: str, origin: Origin) -> Diagnostic:
 def _orphans(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> list[SandboxId]:
     wanted = {spec.id for spec in desired.sandboxes}
     return [] if options.only else sorted(sandbox.id for sandbox in observed.sandboxes if sandbox.id not in wanted)
-
-
-def _unknown_names(desired: DesiredState, options: PlanOptions) -> list[Diagnostic]:
-    known = {spec.id.name for spec in desired.sandboxes}
-    listed = ", ".join(sorted(known)) or "none"
-    return [
-        error("Unknown sandbox", f"the file has no sandbox {name!r}", hint=f"it has: {listed}")
-        for name in dict.fromkeys((*options.only, *options.replace))
-        if name not in known
-    ]
 
 
 def _other_file(desired: DesiredState, observed: ObservedState) -> list[Diagnostic]:

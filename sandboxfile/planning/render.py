@@ -1,13 +1,13 @@
 """A plan as text for people and as JSON for programs. Stable: the same plan gives the same bytes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sandboxfile.diagnostics import has_errors
-from sandboxfile.model.plan import Action, Change, FieldChange, Plan
+from sandboxfile.model.plan import Action, Change, FieldChange, Plan, Shift
 
 JSON_VERSION = 1
-_REACH_SHOWN = 20  # sentences per sandbox
+_REACH_SHOWN = 20  # sentences per sandbox, and as many by which it may do more
 SYMBOLS: dict[Action, str] = {
     "build": "+",
     "create": "+",
@@ -43,18 +43,36 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "changes": [_json_change(change) for change in plan.changes],
         "steps": [{"key": step.key, "reason": step.reason, "needs": list(step.needs)} for step in plan.steps],
         "orphans": [str(id) for id in plan.orphans],
+        "widens": any(shift.direction == "widens" for change in plan.changes for shift in change.shifts),
     }
 
 
 def change_lines(change: Change) -> Iterator[str]:
-    """One object: a line for it, one beneath for each field, for what it can reach, and for a lost disk."""
+    """One object: a line for it, one beneath for each field, for what it can reach, and for a lost disk.
+
+    A loud line for each way in which it may do more than before, and what says the same is not said again.
+    """
     yield f"{SYMBOLS[change.action]:>3} {change.subject}: {change.action} ({change.cause})"
     yield from (f"      {_field(field)}" for field in change.fields)
-    yield from (f"      {sentence}" for sentence in change.reach[:_REACH_SHOWN])
-    if len(change.reach) > _REACH_SHOWN:
-        yield f"      and {len(change.reach) - _REACH_SHOWN} more about what it can reach (--format json has all)"
-    if change.loses_disk:
+    widens = [shift for shift in change.shifts if shift.direction == "widens"]
+    yield from (f"      ! widens: {shift.text}" for shift in widens[:_REACH_SHOWN])
+    if len(widens) > _REACH_SHOWN:
+        yield f"      ! widens: {len(widens) - _REACH_SHOWN} more (--format json has all)"
+    said = {text for shift in widens for text in _without_place(shift, change)}
+    reach = [sentence for sentence in change.reach if sentence not in said]
+    yield from (f"      {sentence}" for sentence in reach[:_REACH_SHOWN])
+    if len(reach) > _REACH_SHOWN:
+        yield f"      and {len(reach) - _REACH_SHOWN} more about what it can reach (--format json has all)"
+    if change.loses_disk and change.subject.startswith("volume "):
+        yield "      !! ITS CONTENT IS LOST: everything on the volume"
+    elif change.loses_disk:
         yield "      !! THE DISK IS LOST: everything in the sandbox outside its workspaces"
+
+
+def _without_place(shift: Shift, change: Change) -> tuple[str, str]:
+    """What a shift says, without where its rule is from; and without its subject."""
+    text = shift.text.rpartition(" [")[0] if shift.text.endswith("]") else shift.text
+    return text, text.removeprefix(f"{change.subject}: ")
 
 
 def _field(field: FieldChange) -> str:
@@ -75,9 +93,21 @@ def _json_change(change: Change) -> dict[str, Any]:
         "action": change.action,
         "cause": change.cause,
         "loses_disk": change.loses_disk,
-        "fields": [
-            {"path": f.path, "before": f.before, "after": f.after, "effect": f.effect, "reason": f.reason}
-            for f in change.fields
-        ],
+        "fields": fields_json(change),
         "reach": list(change.reach),
+        "widens": shifts_json(change.shifts, "widens"),
+        "tightens": shifts_json(change.shifts, "tightens"),
     }
+
+
+def fields_json(change: Change) -> list[dict[str, str | None]]:
+    """Its fields, in their order."""
+    return [
+        {"path": f.path, "before": f.before, "after": f.after, "effect": f.effect, "reason": f.reason}
+        for f in change.fields
+    ]
+
+
+def shifts_json(shifts: Iterable[Shift], direction: str) -> list[dict[str, str]]:
+    """Those of one direction."""
+    return [{"kind": shift.kind, "text": shift.text} for shift in shifts if shift.direction == direction]

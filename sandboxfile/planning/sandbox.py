@@ -8,11 +8,13 @@ from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox
 from sandboxfile.model.plan import (
     Action,
+    AttachVolume,
     AttachWorkspace,
     Change,
     CheckAgent,
     CreateSandbox,
     DeleteSandbox,
+    DetachVolume,
     DetachWorkspace,
     FieldChange,
     GrowDisk,
@@ -39,6 +41,8 @@ from sandboxfile.planning.changes import (
     reach_of,
     size,
 )
+from sandboxfile.planning.mounts import missing, superfluous
+from sandboxfile.planning.sleeping import sleeps_on
 
 PLATFORM_KEY = "prepare platform"
 
@@ -77,10 +81,11 @@ def converge(
     content: str = "",
     *,
     anew: bool = False,
+    wake: bool = False,
 ) -> Part:
     """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known.
 
-    `anew`: replace it also when nothing asks for that.
+    `anew`: replace it also when nothing asks for that. `wake`: start it also when it is asleep, and may be.
     """
     part = Part(spec.id)
     if found is None:
@@ -95,10 +100,12 @@ def converge(
         part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
             # Nothing is lost for an image that cannot be built.
-            take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)))
+            take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)), keep=bool(source))
             _create(part, spec, source, cause)
     elif spec.resources.disk < found.applied.spec.resources.disk:
         part.refusals.append(_shrinks(spec, found.applied))
+    elif sleeps_on(spec, found, found.applied) and not wake:
+        _update_asleep(part, spec, source, found, found.applied, fields)
     else:
         _update(part, spec, source, found, found.applied, fields)
     return part
@@ -122,12 +129,14 @@ def guard(part: Part, found: ObservedSandbox, protected: bool, allow_destroy: bo
     return True
 
 
-def take_down(part: Part, found: ObservedSandbox, reason: str, after: tuple[str, ...] = ()) -> None:
-    """Stop it if need be, and delete it, both after some shared steps."""
+def take_down(
+    part: Part, found: ObservedSandbox, reason: str, after: tuple[str, ...] = (), *, keep: bool = False
+) -> None:
+    """Stop it if need be, and delete it or put it aside, both after some shared steps."""
     name = found.id.name
     if found.status != "stopped":
         part.do(f"stop {name}", StopSandbox(found.id), reason, after)
-    part.do(f"delete {name}", DeleteSandbox(found.id), reason, after)
+    part.do(f"delete {name}", DeleteSandbox(found.id, keep), reason, after)
 
 
 def bring_up(part: Part, found: ObservedSandbox, applied: Applied, reason: str) -> None:
@@ -175,7 +184,7 @@ def _update(
     recorded = applied.spec != spec or applied.source != source or _goes_by_another(found.machine, spec)
     reach = reach_changed(spec.policy, applied.spec.policy)
     if found.status == "stopped" or (again := _restart_cause(found, fields)):
-        cause = "it is stopped" if found.status == "stopped" else again or ""
+        cause = ("it is asleep" if found.asleep else "it is stopped") if found.status == "stopped" else again or ""
         part.say("start" if found.status == "stopped" else "restart", cause, fields, reach=reach)
         _change_stopped(part, spec, found, applied, cause)
         if recorded:
@@ -191,6 +200,25 @@ def _update(
     if part.steps:
         moved = applied.source if applied.source != source else None
         part.say(*_live_words(found, fields, unfinished, moved, recorded, agent), fields, reach=reach)
+
+
+def _update_asleep(
+    part: Part,
+    spec: DesiredSandbox,
+    source: str,
+    found: ObservedSandbox,
+    applied: Applied,
+    fields: tuple[FieldChange, ...],
+) -> None:
+    """What changes of one that sleeps on is there when it is started the next time."""
+    _change_stopped(part, spec, found, applied, "it is asleep")
+    recorded = applied.spec != spec or applied.source != source
+    if recorded:
+        part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
+    if part.steps:
+        moved = applied.source if applied.source != source else None
+        reach = reach_changed(spec.policy, applied.spec.policy)
+        part.say(*_live_words(found, fields, False, moved, recorded, False), fields, reach=reach)
 
 
 def _live_words(
@@ -259,11 +287,23 @@ def _change_live(part: Part, spec: DesiredSandbox, found: ObservedSandbox, appli
         part.do(f"provide secrets {name}", ProvideSecrets(spec.id, stale), "the environment has other values")
     if found.status == "paused":
         part.do(f"resume {name}", ResumeSandbox(spec.id), "its machine is paused")
-    _change_workspaces(part, spec, applied, machine)
+    _change_mounts(part, spec, applied, machine)
     if set(listened(applied.spec, machine)) != set(spec.ports):
         part.do(f"set ports {name}", SetPorts(spec.id, spec.ports), "other ports are to be reached")
     if machine is not None and wanted > min(machine.disk, applied.spec.resources.disk):
         part.do(f"grow {name}", GrowDisk(spec.id, wanted), f"its disk is to have {size(wanted)}")
+
+
+def _change_mounts(part: Part, spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> None:
+    """Volumes may lie inside workspaces: they go before those change, and come after."""
+    name = part.id.name
+    for mount in superfluous(spec, applied, machine):
+        reason = "it is no longer wanted there"
+        part.do(f"detach volume {name} {mount.target}", DetachVolume(part.id, mount.target), reason)
+    _change_workspaces(part, spec, applied, machine)
+    for mount in missing(spec, applied, machine):
+        reason = "it is not attached"
+        part.do(f"attach volume {name} {mount.target}", AttachVolume(part.id, mount), reason)
 
 
 def _change_workspaces(part: Part, spec: DesiredSandbox, applied: Applied, machine: Machine | None) -> None:

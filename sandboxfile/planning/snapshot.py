@@ -9,9 +9,28 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sandboxfile.model.fingerprint import fingerprint, short
-from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
-from sandboxfile.model.plan import BuildImage, CreateSandbox, PreparePlatform, StartSandbox, Step
-from sandboxfile.names import SandboxId
+from sandboxfile.model.observed import (
+    Applied,
+    Machine,
+    MainProcess,
+    ObservedSandbox,
+    ObservedState,
+    ObservedVolume,
+)
+from sandboxfile.model.plan import (
+    AttachVolume,
+    BuildImage,
+    CreateSandbox,
+    CreateVolume,
+    DeleteVolume,
+    GrowVolume,
+    Operation,
+    PreparePlatform,
+    StartSandbox,
+    Step,
+    UpdateRecord,
+)
+from sandboxfile.names import SandboxId, VolumeId
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +42,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenVolume:
+    """One volume as it was found; None: there was none of this name."""
+
+    id: VolumeId
+    volume: ObservedVolume | None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What some steps rest on, sorted. `images`: the content's digest by the recipe's of those that are taken from the
     cache. `platform`: the kernel and the guest tools are taken from there, and were there.
@@ -31,12 +58,14 @@ class Snapshot:
     sandboxes: tuple[Seen, ...] = ()
     images: tuple[tuple[str, str], ...] = ()
     platform: bool = False
+    volumes: tuple[SeenVolume, ...] = ()
 
 
 def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
     """What these steps rest on. Empty where there are none.
 
-    Left out of a sandbox: a main process that ends or is started again, who sits at the agent's terminal, and times.
+    Left out of a sandbox: a main process that ends or is started again, who sits at the agent's terminal, its health,
+    and times.
     """
     operations = [step.operation for step in steps]
     ids = {id for id in map(concerned, operations) if id is not None}
@@ -49,7 +78,25 @@ def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
         tuple(Seen(id, there.get(id)) for id in sorted(ids)),
         tuple((digest, observed.images.get(digest, "")) for digest in sorted(needed - built)),
         starts and not prepares and observed.platform_ready,
+        _volumes(observed, operations),
     )
+
+
+def _volumes(observed: ObservedState, operations: Iterable[Operation]) -> tuple[SeenVolume, ...]:
+    there = {volume.id: volume for volume in observed.volumes}
+    ids = {id for operation in operations for id in concerned_volumes(operation)}
+    return tuple(SeenVolume(id, there.get(id)) for id in sorted(ids))
+
+
+def concerned_volumes(operation: Operation) -> Iterator[VolumeId]:
+    """The volumes that an operation is about, those of a sandbox that is made or changed among them."""
+    match operation:
+        case CreateVolume(id) | GrowVolume(id) | DeleteVolume(id):
+            yield id
+        case AttachVolume(sandbox, mount):
+            yield VolumeId(sandbox.project, mount.volume)
+        case CreateSandbox(spec) | UpdateRecord(spec):
+            yield from (VolumeId(spec.id.project, mount.volume) for mount in spec.mounts)
 
 
 def observation_fingerprint(observed: ObservedState, steps: Iterable[Step]) -> str:
@@ -70,7 +117,15 @@ def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
     main = MainProcess("none" if sandbox.machine.main.status == "none" else "running")
     workspaces = tuple(sorted(sandbox.machine.workspaces, key=lambda workspace: workspace.target))
     machine = replace(
-        sandbox.machine, workspaces=workspaces, main=main, started_at="", accelerator="", secrets=(), session="none"
+        sandbox.machine,
+        workspaces=workspaces,
+        main=main,
+        started_at="",
+        accelerator="",
+        secrets=(),
+        session="none",
+        check="none",
+        check_output="",
     )
     return replace(sandbox, machine=machine)
 
@@ -93,7 +148,22 @@ def moved(before: Snapshot, now: Snapshot) -> tuple[str, ...]:
             sentences.append(f"image {short(digest)}: it {what}")
     if before.platform and not now.platform:
         sentences.append("platform: the kernel and the guest tools are no longer in the cache")
-    return tuple(sentences)
+    return (*sentences, *_moved_volumes(before, now))
+
+
+def _moved_volumes(before: Snapshot, now: Snapshot) -> Iterator[str]:
+    found = {seen.id: seen.volume for seen in now.volumes}
+    for seen in before.volumes:
+        was, is_now = seen.volume, found.get(seen.id)
+        if was is None or is_now is None:
+            if was is not is_now:
+                what = "it did not exist, and is there now" if was is None else "it no longer exists"
+                yield f"volume {seen.id.name}: {what}"
+            continue
+        if was.size != is_now.size:
+            yield f"volume {seen.id.name}: it has another size"
+        if was.holder != is_now.holder:
+            yield f"volume {seen.id.name}: another sandbox has it, or none"
 
 
 def _moved_of(before: ObservedSandbox | None, now: ObservedSandbox | None) -> Iterator[str]:
@@ -106,7 +176,9 @@ def _moved_of(before: ObservedSandbox | None, now: ObservedSandbox | None) -> It
 
 
 def _moved_within(before: ObservedSandbox, now: ObservedSandbox) -> Iterator[str]:
-    if before.status != now.status:
+    if before.asleep != now.asleep:
+        yield "it went to sleep" if now.asleep else "it was asleep, and is not"
+    elif before.status != now.status:
         yield f"it was {before.status}, and is {now.status}"
     if before.disk_present != now.disk_present:
         yield "its disk is there again" if now.disk_present else "its disk has been deleted"

@@ -11,10 +11,11 @@ from sandboxfile.diagnostics import error
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, ResumeSandbox, SetPolicy, StopSandbox, UpdateRecord
 from sandboxfile.model.policy import Policy
-from sandboxfile.names import UNMANAGED, SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 from sandboxfile.planning.changes import held_to_another, policy_change, reach_changed
 from sandboxfile.planning.project import assemble, removal
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, bring_up, guard
+from sandboxfile.planning.volumes import delete_volumes
 
 Verb = Literal["start", "stop", "restart", "remove"]
 
@@ -35,6 +36,12 @@ def plan_policy(observed: ObservedState, id: SandboxId, policy: Policy) -> Plan:
     else:
         _hold_to(part, found, found.applied, policy)
     return assemble(observed, [part])
+
+
+def plan_volume_deletion(observed: ObservedState, ids: Collection[VolumeId]) -> Plan:
+    """What deletes some volumes of one project; refused for those that belong to a sandbox."""
+    names = {id.name for id in ids if id.project == observed.project}
+    return assemble(observed, [], deletion=delete_volumes(observed, names, "you asked for it"))
 
 
 def _hold_to(part: Part, found: ObservedSandbox, applied: Applied, policy: Policy) -> None:

@@ -1,6 +1,7 @@
 """The operations on this host: what each asks and writes, in which order, and that again does no harm."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 
 import anyio
@@ -10,12 +11,13 @@ from sandboxfile.applying import drivers, machines
 from sandboxfile.applying.drivers import HostDrivers
 from sandboxfile.control import messages
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
+from sandboxfile.host import history
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.model import plan as operations
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, Port, Workspace
+from sandboxfile.model.desired import Command, Mount, Port, Workspace
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.observe import observe
 from sandboxfile.vm.disks import create_overlay, disk_size
 
@@ -49,15 +51,28 @@ def test_what_a_supervisor_does_is_asked_of_it(running):
         running,
         operations.AttachWorkspace(WEB, workspace),
         operations.DetachWorkspace(WEB, "/src"),
+        operations.AttachVolume(WEB, Mount("/data", "data")),
+        operations.DetachVolume(WEB, "/data"),
         operations.SetPolicy(WEB, NO_POLICY),
         operations.ResumeSandbox(WEB),
         operations.StartMain(WEB),
         operations.GrowDisk(WEB, 1 << 30),
         operations.SetPorts(WEB, (Port(8080, 80),)),
         operations.CheckAgent(WEB),
+        operations.WaitFor(WEB, "healthy"),
     )
-    asked = ["Attach", "Detach", "SetPolicy", "Resume", "StartMain", "GrowDisk", "SetPorts", "CheckAgent"]
+    mounts = ["Attach", "Detach", "AttachVolume", "DetachVolume"]
+    asked = [*mounts, "SetPolicy", "Resume", "StartMain", "GrowDisk", "SetPorts", "CheckAgent", "WaitHealthy"]
     assert running.asked() == ["WaitReady", *asked]
+
+
+def test_volumes_are_made_made_larger_and_deleted_and_again_does_no_harm(home):
+    data = VolumeId("shop", "data")
+    disk = home.layout.volume(data).disk
+    do(home, *[operations.CreateVolume(data, 1 << 30)] * 2, *[operations.GrowVolume(data, 2 << 30)] * 2)
+    assert anyio.run(disk_size, disk) == 2 << 30
+    do(home, *[operations.DeleteVolume(data)] * 2)
+    assert not disk.exists()
 
 
 def with_key(home, **fields):
@@ -183,6 +198,15 @@ def test_start_stop_and_delete_end_where_they_began(home):
     do(home, operations.DeleteSandbox(WEB), operations.DeleteSandbox(WEB))
     assert not home.paths.root.exists()
     assert not list(home.layout.state.rglob("authority*"))
+
+
+def test_what_is_put_aside_comes_back_and_again_does_no_harm(home):
+    before = record(home)
+    history.begin(home.layout, "shop", datetime.now(UTC))
+    do(home, *[operations.DeleteSandbox(WEB, keep=True)] * 2)
+    assert not home.paths.root.exists()
+    do(home, *[operations.BringBack(WEB)] * 2)
+    assert record(home) == before
 
 
 def test_a_supervisor_that_is_silent_is_not_waited_for_for_ever(running, monkeypatch):

@@ -2,14 +2,27 @@
 
 import json
 import os
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 
 from sandboxfile.applying import storage
 from sandboxfile.errors import BuildError, BusyError, HostError
+from sandboxfile.host import history
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import ensure_directories, is_locked, read_record, sandbox_directories, try_lock
+from sandboxfile.host.statedir import (
+    ensure_directories,
+    is_locked,
+    read_record,
+    sandbox_directories,
+    try_lock,
+    write_record,
+)
 from sandboxfile.images.store import find_image
 from sandboxfile.model.desired import DesiredSandbox, Image, Resources
 from sandboxfile.names import BUILDS, SandboxId
@@ -230,3 +243,92 @@ def test_a_build_machine_that_still_runs_is_left_to_the_next_sweep(layout, build
 
 def test_nobody_sees_build_machines(layout, build_machine):
     assert sandbox_directories(layout) == []
+
+
+# --- put aside, and back -----------------------------------------------------------------------------------------
+
+
+def remembered(layout):
+    history.begin(layout, "shop", datetime.now(UTC))
+
+
+def test_one_to_go_back_to_is_put_aside_and_comes_back_with_its_disk(layout):
+    create(layout)
+    paths = layout.sandbox(WEB.id)
+    paths.disk.write_bytes(b"precious")
+    remembered(layout)
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+    assert sandbox_directories(layout) == []
+    storage.bring_back(layout, WEB.id)
+    assert paths.disk.read_bytes() == b"precious"
+    assert read_record(paths).spec == WEB
+    storage.bring_back(layout, WEB.id)  # done already
+    assert left_over(layout) == []
+
+
+def test_one_that_was_made_since_is_deleted_and_takes_no_place(layout):
+    create(layout)
+    remembered(layout)
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+    paths = layout.sandbox(WEB.id)
+    create(layout)
+    write_record(paths, replace(read_record(paths), created_at="2099-01-01T00:00:00+00:00"))
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+    assert sandbox_directories(layout) == []
+    storage.bring_back(layout, WEB.id)
+    assert read_record(paths).created_at != "2099-01-01T00:00:00+00:00"
+
+
+def test_one_whose_record_cannot_be_read_is_deleted_all_the_same(layout):
+    create(layout)
+    remembered(layout)
+    layout.sandbox(WEB.id).record.write_text("{")
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+    assert not layout.kept(WEB.id).exists()
+    assert left_over(layout) == []
+
+
+def test_what_was_put_aside_does_not_replace_another_and_is_missed_when_it_is_gone(layout):
+    create(layout)
+    remembered(layout)
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+    create(layout)
+    with pytest.raises(HostError, match="there is a sandbox"):
+        storage.bring_back(layout, WEB.id)
+    anyio.run(storage.delete, layout, WEB.id)
+    history.drop_kept(layout, WEB.id)
+    with pytest.raises(HostError, match="no longer there"):
+        storage.bring_back(layout, WEB.id)
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_whatever_putting_aside_and_bringing_back_is_killed_at_the_disk_is_in_one_of_two_places(
+    layout, survived, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    left = [survived]
+
+    def mortal(function):
+        def call(*given):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+            return function(*given)
+
+        return call
+
+    create(layout)
+    paths = layout.sandbox(WEB.id)
+    paths.disk.write_bytes(b"precious")
+    remembered(layout)
+    with monkeypatch.context() as patch, suppress(Killed):
+        patch.setattr(Path, "rename", mortal(Path.rename))
+        patch.setattr(storage, "sync_directory", mortal(storage.sync_directory))
+        anyio.run(partial(storage.delete, layout, WEB.id, keep=True))
+        storage.bring_back(layout, WEB.id)
+    places = [place / paths.disk.name for place in (paths.root, layout.kept(WEB.id))]
+    assert [place.read_bytes() for place in places if place.exists()] == [b"precious"]
+    storage.bring_back(layout, WEB.id)
+    assert paths.disk.read_bytes() == b"precious"

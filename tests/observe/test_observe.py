@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -19,12 +20,13 @@ from sandboxfile.guest.config import PORTS
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, read_record, try_lock, write_record
 from sandboxfile.host.tasks import beside
+from sandboxfile.host.volumes import hold_volume
 from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.desired import DesiredSandbox, Image
-from sandboxfile.model.observed import Applied, Machine, MainProcess
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedVolume
 from sandboxfile.model.policy import NO_POLICY
-from sandboxfile.names import SandboxId
-from sandboxfile.observe import observe, observe_all, observe_one
+from sandboxfile.names import SandboxId, VolumeId
+from sandboxfile.observe import observe, observe_all, observe_one, observe_volumes
 from sandboxfile.secrets.tags import tag
 from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
@@ -107,11 +109,39 @@ def test_looking_changes_nothing(layout):
     assert snapshot(layout) == before
 
 
+def test_volumes_are_told_with_their_size_and_who_has_them(layout):
+    for project, name, size in (("shop", "data", 5), ("shop", "torn", 0), ("other", "data", 7)):
+        paths = layout.volume(VolumeId(project, name))
+        paths.root.mkdir(parents=True)
+        header = struct.pack(">4sI16xQ", b"QFI\xfb", 3, size)
+        paths.disk.write_bytes(header if size else b"")
+    lock = anyio.run(hold_volume, layout, VolumeId("shop", "data"), SandboxId("shop", "web"))
+    found = look(layout).volumes
+    os.close(lock)
+    assert found == (
+        ObservedVolume(VolumeId("shop", "data"), 5, SandboxId("shop", "web")),
+        ObservedVolume(VolumeId("shop", "torn"), 0),
+    )
+    assert [volume.holder for volume in look(layout).volumes] == [None, None]
+    everywhere = anyio.run(observe_volumes, layout)
+    assert [str(volume.id) for volume in everywhere] == ["other/data", "shop/data", "shop/torn"]
+
+
 def test_a_stopped_sandbox_is_told_from_its_record(layout):
     id = make(layout)
     found = look(layout, one=id)
     assert (found.status, found.machine, found.disk_present, found.problem) == ("stopped", None, True, None)
     assert found.applied.spec.id == id
+
+
+def test_asleep_is_what_was_marked_so_and_is_stopped(layout):
+    id = make(layout)
+    assert not look(layout, one=id).asleep
+    layout.sandbox(id).asleep.touch()
+    found = look(layout, one=id)
+    assert (found.status, found.asleep) == ("stopped", True)
+    assert not look(layout, (id, {}), one=id).asleep
+    assert not look(layout, (id, {"machine": MachineError("QEMU is silent")}), one=id).asleep
 
 
 def test_a_value_that_a_machine_was_not_given_is_stale(layout, monkeypatch):

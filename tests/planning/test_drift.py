@@ -220,3 +220,26 @@ def test_the_planner_mends_what_is_found():
         assert find_drift([there])[0]
         made = plan(DesiredState("shop", "/p/f", (SPEC,)), ObservedState("shop", (there,)), PlanOptions())
         assert made.steps
+
+
+ASLEEP = replace(
+    WEB,
+    status="stopped",
+    machine=None,
+    asleep=True,
+    applied=replace(APPLIED, spec=replace(SPEC, idle_stop=1800.0, command=None)),
+)
+
+
+def test_one_that_is_asleep_has_not_moved():
+    assert find_drift([ASLEEP]) == ((), ())
+
+
+def test_one_that_is_not_to_sleep_or_whose_disk_is_gone_has():
+    awake = replace(ASLEEP, applied=replace(ASLEEP.applied, spec=replace(SPEC, command=None)))
+    assert found(awake)[0] == {"status": ("running", "stopped")}
+    assert found(replace(ASLEEP, disk_present=False))[0] == {"disk": ("present", "deleted")}
+
+
+def test_health_is_no_configuration_and_has_not_moved():
+    assert find_drift([machine(check="unhealthy", check_output="it exited with 1")]) == ((), ())

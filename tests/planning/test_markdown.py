@@ -1,12 +1,13 @@
 """A plan as a comment: what it shows, and that nothing of a file becomes markup."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import pytest
 
 from sandboxfile.diagnostics import error, warning
-from sandboxfile.model.plan import Change, FieldChange, Plan
+from sandboxfile.model.plan import Change, FieldChange, Plan, Shift
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.markdown import LIMIT, code, fenced, to_markdown
 
@@ -43,6 +44,23 @@ def test_it_has_a_loud_line_a_row_for_each_object_and_the_details_of_what_has_an
     assert "  web can now reach a.example:443" in lines
     assert any(line.startswith("- !! THE DISK IS LOST") for line in lines)
     assert "(`--remove-orphans` deletes them): <code>old</code>" in text
+
+
+def test_what_widens_comes_first_and_is_no_markup():
+    shifts = (Shift("widens", "reach", "web can now reach ```evil"), Shift("tightens", "reach", "web is calm"))
+    text = to_markdown(replace(PLAN, changes=(replace(REPLACED, shifts=shifts), CREATED)))
+    lines = text.splitlines()
+    assert lines[2:8] == [
+        "#### Widens",
+        "",
+        "1 way to do more than before:",
+        "",
+        "````diff",
+        "! web can now reach ```evil",
+    ]
+    assert text.index("Widens") < text.index("THE DISK IS LOST")
+    assert "! widens: web can now reach" in text
+    assert "Widens" not in to_markdown(PLAN)
 
 
 def test_nothing_to_do_is_said():

@@ -14,14 +14,14 @@ import pytest
 from pydantic import TypeAdapter
 
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources, Volume
 from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState, ObservedVolume
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.model.policy import COMMAND, NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe
 from sandboxfile.model.values import parse_size
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.planning import plan, plan_policy, plan_verb
 from sandboxfile.planning.render import render, to_json
 
@@ -61,7 +61,8 @@ def planned(desired: dict, observed: dict) -> Plan:
     specs = tuple(spec(name, fields) for name, fields in sorted(desired.get("sandboxes", {}).items()))
     options = PlanOptions(**{key: _tuple(value) for key, value in desired.get("options", {}).items()})
     templates = templates_of(specs, desired.get("templates", {}))
-    return plan(DesiredState(PROJECT, desired.get("source", SOURCE), specs, templates), state, options)
+    volumes = tuple(Volume(VolumeId(PROJECT, name), _size(size)) for name, size in desired.get("volumes", {}).items())
+    return plan(DesiredState(PROJECT, desired.get("source", SOURCE), specs, templates, volumes), state, options)
 
 
 def shown(made: Plan) -> str:
@@ -90,6 +91,7 @@ def spec(name: str, fields: dict) -> DesiredSandbox:
         "workspaces": workspaces,
         "env": sorted(fields.pop("env", {}).items()),
         "setup": [{"argv": ("sh", "-c", text)} for text in fields.pop("setup", ())],
+        "mounts": [_mount(text) for text in fields.pop("mounts", ())],
     }
     if "command" in fields:
         given["command"] = {"argv": fields.pop("command")}
@@ -143,7 +145,14 @@ def observed_state(observed: dict) -> ObservedState:
         digest = spec("x", given).image.digest
         images[digest] = content or f"sha256:{digest}"
     missing = frozenset(observed.get("missing_sources", ()))
-    return ObservedState(PROJECT, sandboxes, images, observed.get("platform_ready", True), missing)
+    ready = observed.get("platform_ready", True)
+    volumes = tuple(_volume(name, fields) for name, fields in observed.get("volumes", {}).items())
+    return ObservedState(PROJECT, sandboxes, images, ready, missing, volumes)
+
+
+def _volume(name: str, fields: dict) -> ObservedVolume:
+    holder = SandboxId(PROJECT, fields["holder"]) if "holder" in fields else None
+    return ObservedVolume(VolumeId(PROJECT, name), _size(fields.get("size", "10GiB")), holder)
 
 
 def _found(name: str, fields: dict) -> ObservedSandbox:
@@ -157,7 +166,8 @@ def _found(name: str, fields: dict) -> ObservedSandbox:
     machine = None if status in ("stopped", "unresponsive") else _machine(was, status, fields.get("machine", {}))
     present, outdated = fields.get("disk_present", True), fields.get("outdated", False)
     stale = tuple(fields.get("stale_secrets", ()))
-    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated, stale)
+    asleep = fields.get("asleep", False)
+    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated, stale, asleep)
 
 
 def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
@@ -173,13 +183,17 @@ def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:
         "started_at": "2026-01-02T03:04:05Z",
         "policy": fingerprint(was.policy) if status != "starting" else "",
         "ports": was.ports,
+        "mounts": sorted(was.mounts) if status != "starting" else (),
         "agent_found": status != "starting" and fields.get("agent_found", True),
+        "check": fields.get("check", "none"),
     }
     told = {key: _size(value) for key, value in fields.items() if key in ("memory", "disk", "cpus")}
     if "workspaces" in fields:
         told["workspaces"] = [_workspace(item) for item in fields["workspaces"]]
     if "ports" in fields:
         told["ports"] = fields["ports"]
+    if "mounts" in fields:
+        told["mounts"] = [_mount(text) for text in fields["mounts"]]
     if "policy" in fields:
         told["policy"] = fingerprint(policy(fields["policy"])) if fields["policy"] else ""
     return TypeAdapter(Machine).validate_python({**given, **told, "main": main})
@@ -189,6 +203,11 @@ def _workspace(text: str) -> dict:
     source, *rest = text.split(":")
     mode = rest.pop() if rest and rest[-1] in ("ro", "rw") else "rw"
     return {"source": source, "target": rest[0] if rest else source, "mode": mode}
+
+
+def _mount(text: str) -> dict:
+    volume, _, target = text.partition(":")
+    return {"volume": volume, "target": target}
 
 
 def _size(value: int | str) -> int:

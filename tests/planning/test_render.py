@@ -1,10 +1,11 @@
 """The stable surface of a plan: its JSON, and its text for sizes and names."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from sandboxfile.model.plan import BuildImage, Change, FieldChange, Plan, Step
+from sandboxfile.model.plan import BuildImage, Change, FieldChange, Plan, Shift, Step
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import size
@@ -29,6 +30,16 @@ PLAN = Plan(
     ),
     (SandboxId("shop", "old"),),
 )
+WIDER = Change(
+    "sandbox api",
+    "update",
+    "policy changed",
+    reach=("api can now reach a.example.com", "api can no longer reach b.example.com"),
+    shifts=(
+        Shift("widens", "reach", "api can now reach a.example.com [sandbox.yaml:3:9]"),
+        Shift("tightens", "reach", "api can no longer reach b.example.com"),
+    ),
+)
 
 
 def test_json_has_every_part_of_a_plan_and_a_version():
@@ -43,6 +54,8 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "loses_disk": True,
                 "fields": [{"path": "template", "before": None, "after": "b", "effect": "replace", "reason": "r"}],
                 "reach": [],
+                "widens": [],
+                "tightens": [],
             },
             {
                 "subject": "sandbox api",
@@ -51,11 +64,36 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "loses_disk": False,
                 "fields": [],
                 "reach": ["api can now reach api.example.com:443"],
+                "widens": [],
+                "tightens": [],
             },
         ],
         "steps": [{"key": "build image b", "reason": "why", "needs": ["prepare platform"]}],
         "orphans": ["shop/old"],
+        "widens": False,
     }
+
+
+def test_what_widens_is_marked_and_said_once():
+    assert render(Plan("shop", "f", (WIDER,))).splitlines()[1:3] == [
+        "      ! widens: api can now reach a.example.com [sandbox.yaml:3:9]",
+        "      api can no longer reach b.example.com",
+    ]
+    many = tuple(Shift("widens", "reach", f"api can now reach {number}.example.com") for number in range(25))
+    lines = render(Plan("shop", "f", (replace(WIDER, shifts=many, reach=()),))).splitlines()
+    assert lines[20:22] == [
+        "      ! widens: api can now reach 19.example.com",
+        "      ! widens: 5 more (--format json has all)",
+    ]
+
+
+def test_json_has_what_widens_and_what_tightens():
+    told = to_json(Plan("shop", "f", (WIDER,)))
+    assert told["widens"] is True
+    assert told["changes"][0]["widens"] == [
+        {"kind": "reach", "text": "api can now reach a.example.com [sandbox.yaml:3:9]"}
+    ]
+    assert told["changes"][0]["tightens"] == [{"kind": "reach", "text": "api can no longer reach b.example.com"}]
 
 
 def test_the_text_shows_losses_loudly_and_counts():

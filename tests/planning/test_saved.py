@@ -7,18 +7,24 @@ import pytest
 from sandboxfile.diagnostics import Span, warning
 from sandboxfile.errors import StateError
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Image, Mount, Port, Resources, Workspace
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import (
+    AttachVolume,
     AttachWorkspace,
+    BringBack,
     BuildImage,
     Change,
     CheckAgent,
     CreateSandbox,
+    CreateVolume,
     DeleteSandbox,
+    DeleteVolume,
+    DetachVolume,
     DetachWorkspace,
     FieldChange,
     GrowDisk,
+    GrowVolume,
     Operation,
     Plan,
     PreparePlatform,
@@ -32,16 +38,17 @@ from sandboxfile.model.plan import (
     Step,
     StopSandbox,
     UpdateRecord,
+    WaitFor,
 )
 from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.model.spec_templates import Template
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, PlacedFile, Recipe
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.planning.saved import SavedPlan, decode, encode
 from sandboxfile.planning.snapshot import observation_fingerprint, snapshot
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
-ID = SandboxId("shop", "web")
+ID, VOLUME = SandboxId("shop", "web"), VolumeId("shop", "data")
 CREDENTIAL = Credential("tracker", SecretSource("command", command=("pass", "x")), (Injection("a.example", 8443),))
 POLICY = Policy(
     (Layer("team", enforced=True), Layer("policy web", "allow", (Rule("a.example", until="2027-01-31", reason="r"),))),
@@ -93,6 +100,13 @@ OPERATIONS = (
     ResumeSandbox(ID),
     StopSandbox(ID),
     DeleteSandbox(ID),
+    BringBack(ID),
+    WaitFor(ID, "healthy"),
+    CreateVolume(VOLUME, 1 << 30),
+    GrowVolume(VOLUME, 1 << 31, ID),
+    AttachVolume(ID, Mount("/data", "data")),
+    DetachVolume(ID, "/data"),
+    DeleteVolume(VOLUME),
 )
 STEPS = tuple(
     Step(f"step {index}", operation, "because", (f"step {index - 1}",) if index else ())

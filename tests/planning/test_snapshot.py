@@ -4,12 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from sandboxfile.model.desired import DesiredSandbox, Image, Workspace
-from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState
-from sandboxfile.model.plan import BuildImage, CreateSandbox, PreparePlatform, StartSandbox, Step, StopSandbox
+from sandboxfile.model.desired import DesiredSandbox, Image, Mount, Workspace
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox, ObservedState, ObservedVolume
+from sandboxfile.model.plan import (
+    AttachVolume,
+    BuildImage,
+    CreateSandbox,
+    DetachVolume,
+    GrowVolume,
+    PreparePlatform,
+    StartSandbox,
+    Step,
+    StopSandbox,
+)
 from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.planning import observation_fingerprint
 from sandboxfile.planning.snapshot import Snapshot, moved, snapshot
 
@@ -53,6 +63,7 @@ def spec(**fields):
         machine(main=MainProcess("waiting", 1, 3)),
         machine(main=MainProcess("exited", 0)),
         machine(session="attached"),
+        machine(check="unhealthy", check_output="it exited with 1"),
         replace(STATE, images={"x": "sha256:y"}),
         replace(STATE, platform_ready=True),
         replace(STATE, sandboxes=(SANDBOX,)),
@@ -72,6 +83,7 @@ def test_what_moves_by_itself_and_what_no_step_concerns_make_no_plan_stale(later
         (replace(STATE, sandboxes=(OTHER,)), "it no longer exists"),
         (web(status="stopped", machine=None), "it was running, and is stopped"),
         (web(status="paused", machine=replace(MACHINE, health="paused")), "it was running, and is paused"),
+        (web(status="stopped", machine=None, asleep=True), "it went to sleep"),
         (web(disk_present=False), "its disk has been deleted"),
         (web(applied=None, problem="torn"), "its record cannot be used"),
         (web(outdated=True), "another version of sbx started its machine"),
@@ -124,6 +136,29 @@ def test_what_a_plan_builds_itself_may_be_built_by_somebody_else_meanwhile():
     built = replace(STATE, images={"d" * 64: "sha256:a"}, platform_ready=True)
     steps = (*BUILD, *CREATE)
     assert observation_fingerprint(built, steps) == observation_fingerprint(STATE, steps)
+
+
+def test_volumes_that_steps_are_about_must_be_as_they_were():
+    data, cache = VolumeId("shop", "data"), VolumeId("shop", "cache")
+    before = replace(STATE, volumes=(ObservedVolume(data, 1 << 30, ID),))
+    steps = (
+        Step("detach", DetachVolume(ID, "/data"), "because"),
+        Step("grow", GrowVolume(data, 1 << 31), "because"),
+        Step("attach", AttachVolume(NEW, Mount("/cache", "cache")), "because"),
+    )
+
+    def told(*volumes):
+        later = replace(STATE, volumes=volumes)
+        same = observation_fingerprint(later, steps) == observation_fingerprint(before, steps)
+        assert same == (volumes == before.volumes)
+        return moved(snapshot(before, steps), snapshot(later, steps))
+
+    assert told(ObservedVolume(data, 1 << 30, ID)) == ()
+    assert told() == ("volume data: it no longer exists",)
+    assert told(ObservedVolume(data, 1 << 31, ID)) == ("volume data: it has another size",)
+    assert told(ObservedVolume(data, 1 << 30, NEW)) == ("volume data: another sandbox has it, or none",)
+    there = told(ObservedVolume(data, 1 << 30, ID), ObservedVolume(cache, 1))
+    assert there == ("volume cache: it did not exist, and is there now",)
 
 
 def test_no_steps_rest_on_nothing():
