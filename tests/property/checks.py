@@ -7,7 +7,7 @@ from typing import Any
 from sandboxfile.model.desired import NO_AGENT, Command, DesiredSandbox
 from sandboxfile.model.events import Event, Outcome, StepFailed, StepFinished, StepSkipped, StepStarted
 from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.plan import Plan, SetPolicy
+from sandboxfile.model.plan import CreateSandbox, Plan, SetPolicy, StartSandbox, UpdateRecord
 from sandboxfile.names import SandboxId
 from sandboxfile.secrets.needs import env_values
 
@@ -35,6 +35,8 @@ class Watch:
         self._policies = {step.key: step.operation for step in plan.steps if isinstance(step.operation, SetPolicy)}
         self._confirmed: dict[str, int] = {}  # how many policies had been confirmed when a step began
         self._needs = {step.key: step.needs for step in plan.steps}
+        self._starts = {step.key: step.operation.id for step in plan.steps if isinstance(step.operation, StartSandbox)}
+        self._waits = dict(_waits(plan, boxes))
         self._parallel, self._check = parallel, check
         self.open: dict[str, None] = {}
         self.ends: dict[str, str] = {}
@@ -48,6 +50,7 @@ class Watch:
                 early = [need for need in self._needs[key] if self.ends.get(need) != "done"]
                 self._check(not early, f"{key} starts before {early}")
                 self.open[key] = None
+                self._check(not self._too_early(key), f"{key} starts before {self._too_early(key)}")
                 if key in self._policies:
                     self._confirmed[key] = len(self._box(key).confirmed)
                 self._check(len(self.open) <= self._parallel, "more steps at once than allowed")
@@ -61,6 +64,11 @@ class Watch:
                 self._end(key, "failed")
             case StepSkipped(key):
                 self.ends[key] = "skipped"
+
+    def _too_early(self, key: str) -> list[str]:
+        """Starts of this plan that it depends on, and that are not done."""
+        names = self._waits.get(self._starts[key], ()) if key in self._starts else ()
+        return [other for other, id in self._starts.items() if id.name in names and self.ends.get(other) != "done"]
 
     def _box(self, key: str) -> Box:
         return self._boxes.get(self._policies[key].id, Box(None, None))
@@ -86,9 +94,23 @@ class Watch:
         self._check(told == self.ends and told.keys() == self._needs.keys(), "the outcome is not what happened")
 
 
+def _waits(plan: Plan, boxes: dict[SandboxId, Box]) -> Iterator[tuple[SandboxId, tuple[str, ...]]]:
+    """What sandboxes depend on that are started: by what this plan writes down, else by their record."""
+    for id, box in boxes.items():
+        if box.record is not None:
+            yield id, tuple(each.name for each in box.record.spec.depends_on)
+    for step in plan.steps:
+        if isinstance(step.operation, CreateSandbox | UpdateRecord):
+            yield step.operation.spec.id, tuple(each.name for each in step.operation.spec.depends_on)
+
+
 def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[str, Any, Any]]:
     """What is compared, as wanted and as it is."""
     record, supervisor, disk = box.record, box.supervisor, box.disk
+    if box.asleep and supervisor is None and spec.idle_stop and record is not None and disk is not None:
+        yield "record", (spec, source), (record.spec, record.source)
+        yield "disk of one that is asleep", (spec.image.digest, True), (disk.image, disk.size >= spec.resources.disk)
+        return
     if record is None or supervisor is None or disk is None:
         yield "whole and running", True, (record is not None, supervisor is not None, disk is not None)
         return
@@ -102,6 +124,7 @@ def differences(spec: DesiredSandbox, source: str, box: Box) -> Iterator[tuple[s
     yield "policy", fingerprint(spec.policy), supervisor.policy
     yield "agent", True, spec.agent == NO_AGENT or supervisor.agent_found
     yield "ports", spec.ports, supervisor.ports
+    yield "volumes", set(spec.mounts), supervisor.mounts
     given = {name: supervisor.values.get(name) for name in (each.name for each in spec.policy.credentials)}
     yield "values of secrets", dict(env_values(spec.policy.credentials, os.environ)), given
     yield "workspaces", {workspace.target: workspace for workspace in spec.workspaces}, supervisor.devices

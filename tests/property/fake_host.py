@@ -30,7 +30,7 @@ from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import BuildError, BusyError, ControlError, HostError, MachineError, StateError
 from sandboxfile.host.layout import Layout, SandboxPaths
-from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.model.desired import Condition, DesiredSandbox
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
@@ -38,7 +38,9 @@ from sandboxfile.observe import compared
 from sandboxfile.policy.command import PolicyEdit, edited
 
 from .attempt import ATTEMPT, Strike
+from .fake_history import FakeHistory, now, remembered_by
 from .fake_supervisor import Box, Disk, Supervisor
+from .fake_volumes import FakeVolumes
 from .histories import KEY
 
 BY_COMMAND = "pypi.example.com"
@@ -50,6 +52,7 @@ class FakeHost:
     def __init__(self, layout: Layout, nursery: trio.Nursery, seed: int) -> None:
         self.layout, self.nursery = layout, nursery
         self.boxes: dict[SandboxId, Box] = {}
+        self.volumes, self.history = FakeVolumes(self), FakeHistory(self.boxes)
         self.images: dict[str, str] = {}
         self.platform = False
         self.half_made: set[SandboxId] = set()
@@ -121,6 +124,7 @@ class FakeHost:
             dict(self.images),
             self.platform,
             frozenset(sources - self.files),
+            self.volumes.observe(project),
         )
 
     def _observe_one(self, id: SandboxId, box: Box) -> ObservedSandbox:
@@ -128,7 +132,8 @@ class FakeHost:
         supervisor, whole = box.supervisor, box.disk is not None
         if supervisor is None or supervisor.hanging:
             status: Any = "stopped" if supervisor is None else "unresponsive"
-            return ObservedSandbox(id, status, box.record, None, whole, problem)
+            asleep = supervisor is None and box.asleep
+            return ObservedSandbox(id, status, box.record, None, whole, problem, asleep=asleep)
         machine = supervisor.status()
         found = ObservedSandbox(id, machine.health, box.record, machine, whole, problem, supervisor.outdated)
         return compared(found, os.environ)
@@ -185,12 +190,12 @@ class FakeHost:
         self.half_made.discard(spec.id)
         disk = Disk(spec.resources.disk, spec.image.digest, spec.setup, None if spec.setup else ())
         content = self.images[spec.image.digest]
-        self.boxes[spec.id] = Box(Applied(spec, source, "2026-01-01T00:00:00+00:00", 0, content), disk)
+        self.boxes[spec.id] = Box(Applied(spec, source, now(), 0, content), disk)
         self._sockets[self.layout.sandbox(spec.id).control] = spec.id
         self.changes += 1
         await self.point()
 
-    async def delete(self, layout: Layout, id: SandboxId) -> None:
+    async def delete(self, layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
         """As `storage.delete`."""
         await self.point()
         box = self.boxes.get(id)
@@ -200,7 +205,10 @@ class FakeHost:
             raise BusyError(f"the sandbox {id} is running")
         if (wrong := self.may_delete(id)) is not None:
             self.violations.append(wrong)
-        del self.boxes[id]
+        gone = self.boxes.pop(id)
+        self.history.drop_kept(layout, id)
+        if keep and self.history.counts(gone.record):
+            self.history.aside[id] = gone
         self.changes += 1
         await self.point()
 
@@ -255,7 +263,7 @@ class FakeHost:
         await trio.sleep(self.takes(0.1))
         box = self.boxes.get(id)
         if box is not None and box.supervisor is None and box.record is not None:
-            box.supervisor = Supervisor(self, box, box.record.spec)
+            box.supervisor, box.asleep = Supervisor(self, box, box.record.spec), False
             await box.supervisor.live()
         self._children[pid] = False
 
@@ -289,6 +297,15 @@ class FakeHost:
             await self.point()
             return messages.Done()
         raise ControlError("the supervisor did not answer in time")
+
+    async def wait_for(self, paths: SandboxPaths, id: SandboxId, condition: Condition, show: Any) -> None:
+        """However long it takes."""
+        await self.point()
+        while not (supervisor := self._listener(paths.control)).meets(condition):
+            await trio.sleep(1)
+            if supervisor.dead:
+                raise ControlError(f"{id} has stopped")
+        await self.point()
 
 
 def _command_policy(box: Box) -> None:
@@ -326,4 +343,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
         patch.setattr("sandboxfile.applying.building.build_image", host.build_image)
         patch.setattr("sandboxfile.images.boot.platform.build_platform", host.build_platform)
         patch.setattr("sandboxfile.vm.disks.grow_disk", host.grow_disk)
+        patch.setattr(drivers, "wait_for", host.wait_for)
+        patch.setattr(drivers, "_change_volume", host.volumes.change)
+        remembered_by(host.history, host.boxes, patch.setattr)
         yield

@@ -8,9 +8,9 @@ import trio
 from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError, MachineError, SandboxfileError
-from sandboxfile.model.desired import Command, DesiredSandbox, Port, Workspace
+from sandboxfile.model.desired import Command, Condition, DesiredSandbox, Mount, Port, Workspace
 from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.observed import Applied, Machine, MainProcess
+from sandboxfile.model.observed import Applied, Check, Machine, MainProcess
 from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.secrets.tags import tag
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _TICK = 1.0  # seconds of waiting for an answer after which there is one more place to be struck at
 _PATIENCE = 30.0  # seconds for a guest to answer
+WORK = Command(("work",))  # a main process that ends well by itself
 _STRANGE = fingerprint(Policy((Layer("policy of somebody else", "allow"),)))
 
 
@@ -51,6 +52,7 @@ class Box:
     supervisor: "Supervisor | None" = None
     known: list[DesiredSandbox] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
+    asleep: bool = False
 
 
 class Reply:
@@ -71,6 +73,7 @@ class Supervisor:
         self.health = "starting"
         self.listening = self.paused = self.hanging = self.outdated = self.dead = False
         self.devices: dict[str, Workspace] = {}
+        self.mounts: set[Mount] = set()
         self.main = "none"
         self.policy = ""  # what the gateway goes by: a fingerprint
         self.refusing = self.agent_found = False
@@ -102,7 +105,9 @@ class Supervisor:
             raise HostError("the kernel is not in the cache")
         if self.disk is None:
             raise MachineError("there is no disk")
-        self.ports = self.spec.ports
+        for mount in self.spec.mounts:
+            self.host.volumes.take(mount.volume, self)
+        self.ports, self.mounts = self.spec.ports, set(self.spec.mounts)
         self.devices.update({workspace.target: workspace for workspace in self.spec.workspaces})
         await self._work(self.host.takes(2))
         self.hold_to(self.spec.policy)
@@ -115,6 +120,7 @@ class Supervisor:
         if self.dead:
             return
         self.dead, self.health, self.box.supervisor = True, "stopping", None
+        self.host.volumes.release(self)
         for event in (self.ready, self.gone, *(reply.come for reply in self._replies)):
             event.set()
         self._stir()
@@ -144,14 +150,47 @@ class Supervisor:
                 self.outdated = True
             case "exit main" if self.main == "running":
                 self.main = "running" if self.spec.restart == "always" else "exited"
+            case "stop":
+                self.host.nursery.start_soon(self.power_off)
+        self._strike_part(kind)
+        self._strike_policy(kind)
+        self._stir()
+
+    def _fall_asleep(self) -> None:
+        if self.spec.idle_stop and self.main != "running" and self.health == "running" and not self.paused:
+            self.box.asleep = True
+            self.end()
+
+    def _strike_part(self, kind: str) -> None:
+        match kind:
+            case "sleep":
+                self._fall_asleep()
             case "close ports":
                 self.ports = ()
             case "unplug" if self.devices:
                 del self.devices[max(self.devices)]
-            case "stop":
-                self.host.nursery.start_soon(self.power_off)
-        self._strike_policy(kind)
-        self._stir()
+            case "unplug volume" if self.mounts:
+                self.unplug(max(self.mounts))
+
+    def unplug(self, mount: Mount) -> None:
+        self.mounts.discard(mount)
+        if not any(other.volume == mount.volume for other in self.mounts):
+            self.host.volumes.release(self, mount.volume)
+
+    def meets(self, condition: Condition) -> bool:
+        """Whether those may start that depend on it so. Raises MachineError when that cannot come."""
+        if condition == "completed" and self.main in ("none", "exited") and self.ready.is_set():
+            if self.main == "none":
+                raise MachineError("its main process was not started")
+            return True
+        return condition != "completed" and self.ready.is_set() and (condition == "started" or self.check == "healthy")
+
+    @property
+    def check(self) -> Check:
+        """Of the healthcheck: healthy as soon as it can be, and not while it is paused."""
+        if self.spec.healthcheck is None:
+            return "none"
+        return "healthy" if self.health == "running" and not self.paused else "starting"
 
     def status(self) -> Machine:
         """What it answers; before its machine runs, what it is going to be."""
@@ -163,7 +202,9 @@ class Supervisor:
             memory=self.memory,
             disk=self.disk.size if self.disk else 0,
             workspaces=tuple(workspace for _, workspace in sorted(self.devices.items())),
-            main=MainProcess(main),
+            main=MainProcess(main, 0 if main == "exited" else None),
+            mounts=tuple(sorted(self.mounts)),
+            check=self.check,
             accelerator="tcg",
             boot="",
             started_at="",
@@ -264,8 +305,23 @@ class Supervisor:
                 await self._work(self.host.takes(1))
             case messages.SetPolicy() | messages.Update():
                 await self._settle(message)
+            case messages.AttachVolume() | messages.DetachVolume():
+                await self._change_volume(message)
             case _:
                 await self._change_shortly(message)
+
+    async def _change_volume(self, message: messages.AttachVolume | messages.DetachVolume) -> None:
+        match message:
+            case messages.AttachVolume(mount):
+                async with self._turn:
+                    self.host.volumes.take(mount.volume, self)
+                    await self._work(self.host.takes(1))
+                    self.mounts.add(mount)
+            case messages.DetachVolume(target):
+                async with self._turn:
+                    await self._work(self.host.takes(1))
+                    for mount in [mount for mount in self.mounts if mount.target == target]:
+                        self.unplug(mount)
 
     async def _change_shortly(self, message: Message) -> None:
         match message:
@@ -277,11 +333,19 @@ class Supervisor:
                 self.agent_found = True
             case messages.StartMain():
                 self.main = "running" if self.spec.command else self.main
+                if self.spec.command == WORK and self.spec.restart != "always":
+                    self.host.nursery.start_soon(self._complete)
             case messages.Resume():
                 self.paused = False
                 self._stir()
             case other:
                 raise ControlError(f"{other} is not a request")
+
+    async def _complete(self) -> None:
+        """Its main process has done its work."""
+        await trio.sleep(self.host.takes(5))
+        if not self.dead and self.main == "running" and self.spec.command == WORK:
+            self.main = "exited"
 
     # --- its policy ----------------------------------------------------------------------------------------------
 

@@ -1,20 +1,35 @@
 """Random lives of a project: files, edits, commands, and what befalls them. Small pools, so that things meet."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hypothesis import strategies as st
 
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Resources, Workspace
+from sandboxfile.model.desired import (
+    Command,
+    Condition,
+    Dependency,
+    DesiredSandbox,
+    Healthcheck,
+    Image,
+    Mount,
+    Port,
+    Resources,
+    Volume,
+    Workspace,
+)
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 
 from .attempt import Strike
+from .fake_supervisor import WORK
 
 PROJECT = "shop"
+CONDITIONS: tuple[Condition, ...] = ("started", "healthy", "completed")
 NAMES = ("api", "db", "web")
 GIB = 1 << 30
 _IMAGES = (Image("a" * 64), Image("b" * 64))
@@ -56,13 +71,17 @@ _POOLS: dict[str, tuple[Any, ...]] = {
         for c, m, d in ((1, 1, 4), (1, 1, 4), (1, 1, 8), (1, 1, 16), (2, 1, 4), (1, 2, 8))
     ),
     "setup": ((), _COMMANDS[:1], _COMMANDS, (_COMMANDS[0], _COMMANDS[2]), (_COMMANDS[2], _COMMANDS[1])),
-    "command": (None, Command(("serve",)), Command(("work",))),
+    "command": (None, Command(("serve",)), WORK),
     "restart": ("no", "always"),
     "protect": (False, False, False, True),
     "docker": (False, True),
     "agent": ("shell", "shell", "shell", "claude"),
     "ports": ((), (), (Port(8080, 80),), (Port(8080, 81), Port(9000, 90))),
     "policy": POLICIES,
+    "mounts": ((), (), (Mount("/cache", "cache"),), (Mount("/other", "cache"), Mount("/data", "data"))),
+    "depends_on": ((), (), *((Dependency(name, condition),) for name in NAMES for condition in CONDITIONS)),
+    "healthcheck": (None, Healthcheck(Command(("check",)))),
+    "idle_stop": (0.0, 0.0, 1800.0),
 }
 _EDITED = (*_POOLS, *("workspaces",) * 4, *("policy",) * 2, "ports", "env", "resources", "setup")
 # Weighted by repetition: the client's own end, failures, and other applies are what recovery is about.
@@ -74,9 +93,9 @@ KINDS = (
     *("kill client",) * 4, *("cancel client",) * 2, *("fail",) * 3, *("other apply",) * 6, *("kill",) * 2,
     *("unplug",) * 3, *("pause",) * 2, "resume", "hang", "stop", "delete disk", "spoil record", "exit main", "outdate",
     "die in setup", "fail in setup", "lose cache", *("command policy",) * 2, *("lose gateway",) * 2, "other policy",
-    "refuse policy", "close ports", *("rotate key",) * 2,
+    "refuse policy", "close ports", *("sleep",) * 2, "unplug volume", *("rotate key",) * 2,
 )  # fmt: skip
-ACTIONS = (*("up",) * 14, "down", "start", "stop", "restart", "remove", "move file")
+ACTIONS = (*("up",) * 14, "down", "start", "stop", "restart", "remove", "move file", *("rollback",) * 2)
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class Edit:
 class Round:
     """Edit the file, then run a command, struck at some points. Times are in seconds: `patience` is the lock
     timeout, `pause` goes before the command, `thought` between its plan and the user's yes. `undo`: the file is first
-    put back to what it was before the last round.
+    put back to what it was before the last round. `volume`: the file's volumes have at least so many GiB from now on.
     """
 
     undo: bool = False
@@ -104,6 +123,7 @@ class Round:
     parallel: int = 4
     patience: float = 60.0
     pause: float = 0.0
+    volume: int = 1
     thought: float = 0.0
     strikes: tuple[Strike, ...] = ()
 
@@ -172,6 +192,7 @@ def corners() -> list[History]:
     found = [Round(strikes=(Strike(False, 1, kind),)) for kind in FOUND]
     return [
         *(History(1, (plain,), (Round(), round)) for round in found),
+        *_of_volumes_and_rollback(plain),
         History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
         History(1, (kept,), (Round(), Round(action="remove"))),
         History(1, (plain, sandbox("db")), (Round(), Round(edits=other_image, only=("web",)))),
@@ -181,6 +202,18 @@ def corners() -> list[History]:
             for point in (1, 2, 3)
         ),
     ]
+
+
+def _of_volumes_and_rollback(plain: DesiredSandbox) -> Iterator[History]:
+    cached = replace(sandbox("db"), mounts=(Mount("/cache", "cache"),))
+    moved = (Edit("db", "mounts", ()), Edit("web", "mounts", (Mount("/other", "cache"),)))
+    back = Round(action="rollback", pause=100.0)
+    yield History(1, (cached, plain), (Round(), Round(edits=moved, volume=2)))
+    yield History(1, (cached, plain), (Round(), Round(edits=moved[:1])))
+    yield History(1, (cached, replace(plain, depends_on=(Dependency("db"),))), (Round(),))
+    yield History(1, (plain,), (Round(), Round(edits=(Edit("web", "image", _IMAGES[1]),), pause=100.0), back))
+    yield History(1, (plain,), (Round(), Round(edits=(Edit("db", "*", cached),), pause=100.0), back))
+    yield History(1, (plain,), (Round(), Round(edits=(Edit("web", "env", (("A", "2"),)),), pause=100.0), back))
 
 
 def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[DesiredSandbox, ...]:
@@ -195,6 +228,30 @@ def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[D
         elif edit.name in specs:
             specs[edit.name] = replace(specs[edit.name], **{edit.field: edit.value})
     return tuple(specs[name] for name in sorted(specs))
+
+
+def rightly(file: tuple[DesiredSandbox, ...]) -> tuple[DesiredSandbox, ...]:
+    """The file without what the language refuses: two sandboxes with one volume, dependencies that cannot be met."""
+    specs, taken, found = {spec.id.name: spec for spec in file}, set[str](), []
+    for name, spec in specs.items():
+        mounts = tuple(mount for mount in spec.mounts if mount.volume not in taken)
+        taken |= {mount.volume for mount in mounts}
+        needs = tuple(each for each in spec.depends_on if each.name < name and _can_be_met(specs.get(each.name), each))
+        found.append(replace(spec, mounts=mounts, depends_on=needs))
+    return tuple(found)
+
+
+def _can_be_met(spec: DesiredSandbox | None, dependency: Dependency) -> bool:
+    if spec is None or dependency.condition == "started":
+        return spec is not None
+    if dependency.condition == "healthy":
+        return spec.healthcheck is not None
+    return spec.command == WORK and spec.restart != "always"
+
+
+def volumes(size: int) -> tuple[Volume, ...]:
+    """The volumes of the file."""
+    return tuple(Volume(VolumeId(PROJECT, name), size * GIB) for name in ("cache", "data"))
 
 
 @functools.cache
@@ -219,6 +276,7 @@ def histories() -> st.SearchStrategy[History]:
         allow_destroy=st.sampled_from((False, False, False, True)),
         parallel=st.sampled_from((4, 1)),
         patience=st.sampled_from((60.0, 0.0)),
+        volume=st.sampled_from((1, 1, 1, 2, 3)),
         pause=st.sampled_from((0.0, 0.0, 0.3, 50.0)),
         thought=st.sampled_from((0.0, 0.0, 100.0)),
         strikes=strikes.map(tuple),

@@ -1,7 +1,7 @@
 """Lives a history on the fake host, through the real pipeline, and checks what must hold, always and in the end."""
 
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -20,16 +20,17 @@ from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.events import Event, Outcome
+from sandboxfile.model.history import Before
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
 
-from .attempt import ATTEMPT, Attempt
+from .attempt import ATTEMPT, Attempt, Strike
 from .checks import Broken, Watch, differences, setup_problem
 from .fake_host import FakeHost, beneath_the_real_thing
-from .fake_supervisor import Disk, Supervisor
-from .histories import PROJECT, TEMPLATES, History, Round, edited
+from .fake_supervisor import Box, Disk, Supervisor
+from .histories import GIB, PROJECT, TEMPLATES, History, Round, edited, rightly, volumes
 
 _ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
 _GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
@@ -62,6 +63,16 @@ def live(history: History) -> list[int]:
             return trio.run(_live, history, Path(root), clock=trio.testing.MockClock(autojump_threshold=0))
         except ExceptionGroup as several:
             raise _first(several) from several
+
+
+def strike_everywhere(history: History) -> None:
+    """At each place of its last round: kill the client, fail the step, kill the supervisor. Then go on, or go back."""
+    *before, last = history.rounds
+    for place in range(1, live(history)[-1] + 1):
+        for kind in ("kill client", "fail", "kill"):
+            struck = replace(last, strikes=(Strike(True, place, kind),))
+            live(replace(history, rounds=(*before, struck)))
+            live(replace(history, rounds=(*before, struck, Round(undo=True, pause=100.0))))
 
 
 def _first(failure: Exception) -> Exception:
@@ -99,7 +110,8 @@ class Life:
         self.host, self.layout = host, host.layout
         self.source = _FILES[0]
         self.host.files.add(self.source)
-        self.file = self.earlier = history.file
+        self.file = self.earlier = rightly(history.file)
+        self.volume = 1
         self.places: list[int] = []
         self.executing = 0
         self.others = 0
@@ -110,14 +122,15 @@ class Life:
 
     @property
     def desired(self) -> DesiredState:
-        return DesiredState(PROJECT, self.source, self.file, TEMPLATES)
+        return DesiredState(PROJECT, self.source, self.file, TEMPLATES, volumes(self.volume))
 
     # --- what happens --------------------------------------------------------------------------------------------
 
     async def go_on(self, round: Round) -> None:
         """One round of a history."""
         await trio.sleep(round.pause)
-        self.earlier, self.file = self.file, edited(self.earlier if round.undo else self.file, round.edits)
+        self.earlier, self.file = self.file, rightly(edited(self.earlier if round.undo else self.file, round.edits))
+        self.volume = max(self.volume, round.volume)
         if round.action == "move file":
             self.host.files.discard(self.source)
             self.source = _FILES[1 - _FILES.index(self.source)]
@@ -126,10 +139,34 @@ class Life:
         round = replace(round, only=tuple(name for name in round.only if name in names))
         if round.action == "up" and not round.only and not round.remove_orphans:
             await self._plan_is_refused_rightly(round)
-        await self._attempt(self._maker(round), self._intent(round), round)
+        before = self.host.history.before if round.action == "rollback" else None
+        there = {**self.host.boxes, **self.host.history.aside}
+        outcome = await self._attempt(self._maker(round), self._intent(round), round)
         self._must_hold()
+        if before is not None and outcome is not None and outcome.ok and not (round.strikes or self.others):
+            self._as_it_was(before, there)
+
+    def _as_it_was(self, before: Before, there: Mapping[SandboxId, Box]) -> None:
+        """After a rollback: all that was there is, with the disk that it had, unless that is gone for good."""
+        for was in before.sandboxes:
+            box = self.host.boxes.get(was.id)
+            if box is None or box.record is None:
+                raise Broken(f"{was.id} did not come back")
+            if was.id in there and was.is_same(there[was.id].record) and not was.is_same(box.record):
+                raise Broken(f"{was.id} came back without its disk")
+            if replace(box.record.spec, resources=was.applied.spec.resources) != was.applied.spec:
+                raise Broken(f"{was.id} has other settings than before")
+            if was.running != (box.supervisor is not None) and not box.asleep:
+                raise Broken(f"{was.id} runs, or does not, unlike before")
+
+        ids = {was.id for was in before.sandboxes}
+        others = [box.record for id, box in self.host.boxes.items() if id not in ids and box.record]
+        if any(record.created_at >= before.at for record in others):
+            raise Broken("something was made since, and is there")
 
     def _maker(self, round: Round) -> Callable[[], Awaitable[list[Plan]]]:
+        if round.action == "rollback":
+            return self._make_rollback(round.allow_destroy)
         if round.action in VERBS:
             verb: Any = round.action
             ids = [SandboxId(PROJECT, name) for name in round.only] or sorted(self.host.boxes)
@@ -144,9 +181,15 @@ class Life:
 
         return make
 
+    def _make_rollback(self, allow_destroy: bool) -> Callable[[], Awaitable[list[Plan]]]:
+        async def make() -> list[Plan]:
+            return [await pipeline.make_rollback(PROJECT, self.layout, allow_destroy=allow_destroy)]
+
+        return make
+
     def _intent(self, round: Round) -> Intent:
-        deletes_any = round.action in ("down", "remove") or round.remove_orphans
-        return Intent(self.desired, deletes_any, round.action in VERBS, round.allow_destroy, round.only)
+        deletes_any = round.action in ("down", "remove", "rollback") or round.remove_orphans
+        return Intent(self.desired, deletes_any, round.action in (*VERBS, "rollback"), round.allow_destroy, round.only)
 
     async def _attempt(self, make: Callable[[], Awaitable[list[Plan]]], intent: Intent, round: Round) -> Outcome | None:
         """As the command line does it with --yes. None when it was refused, struck down or overtaken."""
@@ -306,7 +349,10 @@ class Life:
     async def _plan_is_refused_rightly(self, round: Round) -> Plan:
         (plan,) = await self._maker(round)()
         expected = set(self._expected_refusals(round.allow_destroy))
-        if expected != {diagnostic.summary for diagnostic in plan.diagnostics}:
+        told = {diagnostic.summary for diagnostic in plan.diagnostics}
+        if expected:  # who is refused keeps its volumes
+            told -= {"Volume in use"} - expected
+        if expected != told:
             raise Broken(f"refused: {plan.diagnostics}; to be expected: {expected}")
         return plan
 
@@ -315,6 +361,8 @@ class Life:
         records = {id: box.record for id, box in self.host.boxes.items()}
         if any(r is not None and r.source != self.source and r.source in self.host.files for r in records.values()):
             yield "Project name in use"
+        if any(self._held_by_orphan(mount.volume) for spec in self.file for mount in spec.mounts):
+            yield "Volume in use"
         for spec in self.file:
             if spec.id not in records:
                 continue
@@ -327,6 +375,12 @@ class Life:
             elif spec.resources.disk < record.spec.resources.disk:
                 yield "Disk cannot shrink"
 
+    def _held_by_orphan(self, name: str) -> bool:
+        """Whether one that the file does not know has a volume, and nobody stops it."""
+        volume = self.host.volumes.disks.get(name)
+        holder = volume.holder.spec.id if volume is not None and volume.holder is not None else None
+        return holder is not None and holder not in {spec.id for spec in self.file}
+
     def _loses_its_disk(self, old: DesiredSandbox, new: DesiredSandbox) -> bool:
         other = (old.image.digest, old.agent) != (new.image.digest, new.agent)
         return other or self.host.boxes[new.id].disk is None
@@ -337,6 +391,10 @@ class Life:
             names = tuple(id.name for id, box in self.host.boxes.items() if box.record is None)
             remove = Round(action="remove", only=names, allow_destroy=True)
             await self._attempt(self._maker(remove), self._intent(remove), remove)
+        if "Volume in use" in refusals:
+            wanted = {spec.id for spec in self.file}
+            stop = Round(action="stop", only=tuple(id.name for id in self.host.boxes if id not in wanted))
+            await self._attempt(self._maker(stop), self._intent(stop), stop)
         if "Disk cannot shrink" in refusals:
             self.file = tuple(self._not_smaller(spec) for spec in self.file)
         return replace(round, allow_destroy=round.allow_destroy or "Protected sandbox" in refusals)
@@ -358,6 +416,9 @@ class Life:
                 raise Broken(f"{id} was restarted: {action}")
 
     def _as_the_file_says(self) -> None:
+        for mount in (mount for spec in self.file for mount in spec.mounts):
+            if (volume := self.host.volumes.disks.get(mount.volume)) and volume.size < self.volume * GIB:
+                raise Broken(f"the volume {mount.volume} is too small")
         for spec in self.file:
             box = self.host.boxes.get(spec.id)
             if box is None:

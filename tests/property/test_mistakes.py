@@ -1,0 +1,140 @@
+"""Deliberate mistakes in what is tested: each must be found by the histories that were thought of, or by chance."""
+
+import pytest
+from hypothesis import Phase, given, settings
+
+from sandboxfile.applying import drivers, executor, journal, machines
+from sandboxfile.host import statedir
+from sandboxfile.planning import changes, ordering, project, rollback, sandbox, verbs, volumes
+
+from .checks import Broken
+from .fake_host import FakeHost
+from .fake_supervisor import Supervisor
+from .histories import History, corners, crossroads, histories
+from .living import live, strike_everywhere
+from .mutation import Mutation, mutated
+from .random_lives import COMMON
+
+
+@settings(COMMON, max_examples=1500, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
+@given(histories())
+def search(history: History) -> None:
+    """Random lives, and nothing made small of what is found."""
+    live(history)
+
+
+_CHANGE = """\
+        _change_stopped(part, spec, found, applied, cause)
+"""
+_RECORD = """\
+        if recorded:
+            part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "the next start reads it")
+"""
+
+_TELL = """\
+    if is_locked(paths.lock):
+        await request(paths.control, Update(spec), timeout=_ANSWER_TIMEOUT)
+        # An apply may have been killed between a policy and the values for it.
+        await self._provide(spec.id, spec.policy.credentials)
+"""
+_WRITE = """\
+    applied = read_record(paths)
+    done = setup_done(applied, spec)
+    write_record(paths, replace(applied, spec=spec, source=operation.source, setup_done=done))
+"""
+_SET_POLICY = "await self._request(id, SetPolicy(policy), report)"
+
+MUTATIONS = [
+    # policies
+    Mutation("a policy not set", sandbox._change_live, "if held_to_another(", "if not held_to_another("),
+    Mutation("the gateway not asked", changes.held_to_another, "machine.policy != fingerprint(wanted)", "False"),
+    Mutation("a policy only said to be set", drivers.HostDrivers._ask, _SET_POLICY, "pass"),
+    Mutation(
+        "a refusal ignored",
+        drivers.HostDrivers._ask,
+        _SET_POLICY,
+        f"try: {_SET_POLICY}\n            except Exception: pass",
+    ),
+    Mutation("a record ahead", drivers.HostDrivers._update_record, _TELL + _WRITE, _WRITE + _TELL),
+    # ports and secrets
+    Mutation("ports forgotten", sandbox._change_live, "if set(listened(applied.spec, machine)) !=", "if None is"),
+    Mutation(
+        "the record's ports believed", changes.listened, "old.ports if machine is None or", "old.ports if True or"
+    ),
+    Mutation("new values not told", sandbox._change_live, "in found.stale_secrets)", "in ())"),
+    Mutation(
+        "values not told at the start", drivers.HostDrivers._start, "values=env_values", "values=() and env_values"
+    ),
+    # the planner
+    Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, rare=True),
+    Mutation("what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", rare=True),
+    Mutation("needs dropped", sandbox.Part.do, "(self.steps[-1].key,) if self.steps else ()", "()"),
+    Mutation("shared needs dropped", project.assemble, "if key in known)", "if key in known and 'build' not in key)"),
+    Mutation("protect ignored", sandbox.guard, "if protected and not allow_destroy", "if False"),
+    Mutation("recorded protection ignored", sandbox.guard, "protected = protected or", "protected = protected and"),
+    Mutation("a lost disk not said", project.removal, ", loses_disk=True", ""),
+    Mutation("a replaced disk not said", sandbox.converge, ", loses_disk=True", ""),
+    Mutation("orphans removed unasked", project.plan, "if options.remove_orphans:", "if True:"),
+    Mutation("orphans not reported", project._orphans, "if sandbox.id not in wanted", "if False"),
+    Mutation("`down` of what is to be protected", project.removal, "found, protected,", "found, False,"),
+    Mutation("a shrinking disk accepted", sandbox.converge, "spec.resources.disk < found", "0 > found"),
+    Mutation("the record believed, not the machine", changes.attached, "machine.workspaces", "applied.spec.workspaces"),
+    Mutation("detaching forgotten", sandbox._change_workspaces, "sorted(there.keys() - wanted.keys())", "()"),
+    Mutation("a paused machine left so", sandbox._change_live, 'if found.status == "paused"', "if False"),
+    Mutation("an unresponsive one left so", sandbox._restart_cause, '"unresponsive"', '"never"'),
+    Mutation("an outdated one left so", sandbox._restart_cause, "if found.outdated else None", "if False else None"),
+    Mutation("unfinished setup forgotten", sandbox._update, "setup_done(applied, spec) < len(spec.setup)", "False"),
+    Mutation("a main process forgotten", sandbox._finish, "main and spec.command is not None", "False"),
+    Mutation("a stopped one's disk not grown", sandbox._change_stopped, "if spec.resources.disk >", "if 0 >"),
+    Mutation("a running one's disk not grown", sandbox._change_live, "wanted > min(", "0 > min("),
+    Mutation("the record not updated", sandbox._update, "applied.spec != spec or", "False and"),
+    Mutation("a deleted disk overlooked", sandbox._replace_cause, "if not found.disk_present", "if False"),
+    Mutation("`rm` of what is protected", verbs._part, "allow_destroy, ", "True, "),
+    Mutation("names not respected", project.plan, "if not options.only or spec.id.name in options.only]", "]"),
+    # what sandboxes share, and what others wait for
+    Mutation("a volume left plugged in", sandbox._change_mounts, "superfluous(spec, applied, machine)", "()"),
+    Mutation("a volume not plugged in", sandbox._change_mounts, "missing(spec, applied, machine)", "()"),
+    Mutation("a volume not made larger", volumes._furnish, "found.size < volume.size", "False"),
+    Mutation("a volume taken from who has it", volumes.pass_on, "if needs else step", "if False else step"),
+    Mutation("dependents do not wait", ordering._starts, "if begin is not None:", "if False:"),
+    # the way back
+    Mutation("what was put aside stays there", rollback._back, "if was.is_same(kept):", "if False:"),
+    Mutation("what was made since stays", rollback.plan_rollback, "for each in since]", "for each in since[:0]]"),
+    # the executor and the journal
+    Mutation("a failed step releases its dependents", executor._Walk.step, "if failed:", "if False:"),
+    Mutation("needs not waited for", executor._Walk.step, "await self._ended[need].wait()", "pass"),
+    Mutation("the stale check removed", executor.execute, "!= plan.observation", "== ''"),
+    Mutation("more at once than allowed", executor._Walk.step, "async with self._turns:", "if True:"),
+    Mutation("a failure forgotten", executor._Walk._run, "self.failed[step.key] = exc", "pass"),
+    Mutation("begun steps not noted", journal.Journal.note, 'self._write({"begin": key})', "pass"),
+    Mutation("the journal left", journal.Journal.__exit__, "self._path.unlink(missing_ok=True)", "pass"),
+    # the apply and its drivers
+    Mutation("the project's lock not held", statedir._try_lock_once, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH"),
+    Mutation("the supervisor not told", drivers.HostDrivers._update_record, "if is_locked(paths.lock):", "if False:"),
+    Mutation("setup begun anew", drivers.HostDrivers._ask, ".setup_done\n", ".setup_done * 0\n"),
+    Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
+    Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
+    Mutation(
+        "readiness not waited for",
+        machines.start,
+        "await request(paths.control, WaitReady(), showing(report), timeout=_READY_TIMEOUT)",
+        "pass",
+    ),
+    Mutation("done setup not recorded", Supervisor._run_setup, "self._record_setup_done(index + 1)", "pass"),
+    Mutation("records not written", FakeHost.put_record, "old, box.record = box.record, applied", "old = box.record"),
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
+    with mutated(mutation), pytest.raises(Broken):
+        look_everywhere(mutation.rare)
+
+
+def look_everywhere(rare: bool) -> None:
+    if rare:
+        for history in crossroads():
+            strike_everywhere(history)
+    for history in (*corners(), *crossroads()):
+        live(history)
+    search()
