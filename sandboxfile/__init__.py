@@ -45,6 +45,7 @@ What must be kept compatible, in one place:
     network log           gateway/log.py       what `sbx network log --format json` prints
     saved plans, drift    planning/saved.py    VERSION; planning/drift.py JSON_VERSION
     approvals, secrets    host/approvals.py, secrets/store.py
+    trust.json            host/trust.py
     review.json           host/review.py
     sandbox.lock          model/lock.py
     saved templates       images/saved.py
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         Completed,
         Event,
         ExecTimeout,
+        FilesNotTrusted,
         InvalidFile,
         NetworkRecord,
         Outcome,
@@ -92,6 +94,7 @@ __all__ = [
     "Completed",
     "Event",
     "ExecTimeout",
+    "FilesNotTrusted",
     "InvalidFile",
     "NetworkRecord",
     "Outcome",

@@ -4,7 +4,7 @@ What `cli` and other programs call. Nothing here decides or touches anything its
 """
 
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,34 +13,41 @@ from typing import Literal
 import anyio.to_thread
 
 from sandboxfile.diagnostics import Diagnostics, error, has_errors, in_order
+from sandboxfile.errors import NotFoundError
 from sandboxfile.host.agent_files import workspace_credentials
 from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
-from sandboxfile.host.inputs import gather
+from sandboxfile.host.history import kept, read_before
+from sandboxfile.host.inputs import contents_of, gather
 from sandboxfile.host.layout import MACHINE_POLICY, SANDBOX_FILES, Layout
 from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.host.project_files import located, overrides_of, read_named
+from sandboxfile.host.reading import DISK, Reader
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
+from sandboxfile.host.trust import expose
 from sandboxfile.host.variables import Variables, read_variables
 from sandboxfile.language.document import decode
 from sandboxfile.language.loading import Text, load_files
 from sandboxfile.language.tree import Node
 from sandboxfile.language.validate import load_project
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import CreateSandbox, Plan, PlanOptions, ProvideSecrets, StartSandbox, UpdateRecord
 from sandboxfile.model.spec import SandboxFile
-from sandboxfile.names import UNMANAGED, SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import as_warnings, check_fit
-from sandboxfile.planning.verbs import Verb
+from sandboxfile.planning.rollback import plan_rollback
+from sandboxfile.planning.trusting import ABSENT, contents, covers, digest_of, opened_by
+from sandboxfile.planning.verbs import Verb, plan_volume_deletion
 from sandboxfile.resolve.locking import LockState, cached_problems, lock_problems, lock_state
 from sandboxfile.resolve.policies import PolicyTest, policy_tests
 from sandboxfile.resolve.policy_tests import run_policy_tests
 from sandboxfile.resolve.project import resolve
+from sandboxfile.resolve.taking import Asked, with_variables
 from sandboxfile.secrets.needs import problems
 
 NOWHERE = Path("/dev/null/sandbox.yaml")  # nothing can be there, and so no lock either
@@ -67,6 +74,7 @@ class Loaded:
     `file` is what could be understood of it; `whole` when that is all, and the policy files of user and machine are
     right too. Only then there are `policy_tests`: those of all policies in sight. What `lock` pins is in `desired`;
     `lock_states` say how each template stands with it. `root` is the tree of the file, with its variables replaced.
+    `files` are all that it was read from, policies of user and machine excepted, each as it was when it was read.
     """
 
     desired: DesiredState | None
@@ -78,6 +86,7 @@ class Loaded:
     lock: LockFile | None = None
     lock_states: tuple[LockState, ...] = ()
     root: Node | None = None
+    files: tuple[FileContent, ...] = ()
 
 
 def load(
@@ -89,19 +98,22 @@ def load(
     frozen: bool | None = False,
     templates: Collection[str] = (),
     given: Given = Given(),
+    reader: Reader = DISK,
 ) -> Loaded:
     """Read, parse, validate and resolve one sandbox file, with its lock. Raises SandboxfileError when it is unreadable.
 
     With `content`: as if that stood in the file. With `frozen` it is an error when one of the `templates` (none given:
-    those that sandboxes use) is not as it was locked; None: nobody is told how that stands.
+    those that sandboxes use) is not as it was locked; None: nobody is told how that stands. `reader`: where the files
+    are, when they are not on the disk.
     """
-    loaded = _load(path, layout, content, machine_policy, given=given)
-    lock = read_lock(lock_path(path))
+    loaded = _load(path, layout, content, machine_policy, given=given, reader=reader)
+    lock = read_lock(lock_path(path), read_file if reader is DISK else reader.read)
     loaded = replace(
         loaded,
         diagnostics=in_order(loaded.diagnostics + lock.problems),
         sources={**loaded.sources, **lock.sources},
         lock=lock,
+        files=_with_lock(loaded.files, lock),
     )
     if loaded.desired is None or loaded.file is None or lock.problems:
         return replace(loaded, desired=None)
@@ -111,7 +123,7 @@ def load(
     found = lock_problems(states, loaded.file, named, used if frozen else ()) if frozen is not None else ()
     return replace(
         loaded,
-        desired=None if has_errors(found) else desired,
+        desired=None if has_errors(found) else replace(desired, files=loaded.files),
         diagnostics=in_order((*loaded.diagnostics, *found, *workspace_credentials(desired))),
         lock_states=states,
     )
@@ -131,32 +143,43 @@ def load_command(text: str, layout: Layout, beside: Path = NOWHERE, *, machine_p
         return replace(loaded, desired=None)
     desired, states = lock_state(loaded.desired, lock.lock)
     diagnostics = in_order((*loaded.diagnostics, *workspace_credentials(desired)))
-    return replace(loaded, desired=desired, diagnostics=diagnostics, lock_states=states)
+    files = _with_lock(loaded.files, lock)
+    desired = replace(desired, files=files)
+    return replace(loaded, desired=desired, diagnostics=diagnostics, lock_states=states, files=files)
 
 
 def _load(
-    path: Path, layout: Layout, content: bytes | None, machine_policy: Path, command: str = "", given: Given = Given()
+    path: Path,
+    layout: Layout,
+    content: bytes | None,
+    machine_policy: Path,
+    command: str = "",
+    given: Given = Given(),
+    reader: Reader = DISK,
 ) -> Loaded:
     """With `command` the content is that of no file, goes by this name, and has neither variables nor other files."""
     name = command or str(path)
-    text, problems = decode(read_file(path) if content is None else content, name)
+    text, problems = decode(reader.read(path) if content is None else content, name)
     if text is None:
         return Loaded(None, problems, {})
     policies = read_policy_files(layout, machine=machine_policy)
-    upon, beside = ((), ()) if command else _upon(path, given)
+    upon, beside = ((), ()) if command else _upon(path, given, reader)
     texts = [Text(name, text)]
     for other in upon:
-        text, reason = read_named(str(other))
+        text, reason = read_named(str(other), reader.read)
         problems += (error("File not readable", f"`{other}`: {reason}."),) if text is None else ()
         texts += [Text(str(other), text)] if text is not None else []
+    asked: list[Asked] = []
     variables: list[Variables] = []  # read when they are used: nobody's `.env` is looked at, or kept from agents, else
 
     def values() -> Mapping[str, str]:
         if not variables:
-            variables.append(Variables() if command else read_variables(path.parent, given.env_files, os.environ))
-        return variables[0].values
+            where = (path.parent, given.env_files, os.environ, reader.read)
+            variables.append(Variables() if command else read_variables(*where))
+            asked.append(Asked(variables[0].values))
+        return asked[0]
 
-    files = load_files(texts, values, read_named)
+    files = load_files(texts, values, partial(read_named, read=reader.read))
     file, found = load_project(files, policies.names)
     used = variables[0] if variables else Variables()
     sources = {**policies.sources, **used.sources, **files.sources}
@@ -167,19 +190,42 @@ def _load(
         file.placed({}, whole=False)
     beside += used.files + tuple(path.parent / located(other) for other in files.others)
     project = UNMANAGED if command else ""
-    inputs = gather(file, path, layout, os.environ, policies, project=project, beside=beside)
+    inputs = gather(file, path, layout, os.environ, policies, project=project, beside=beside, reader=reader)
     desired, more = resolve(file, inputs)
+    if desired is not None and asked:
+        desired = with_variables(desired, asked[0], os.environ)
     tests = policy_tests(file, inputs) if file.whole else ()
     root = files.document.root
-    return Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
+    read = contents((*_texts(used.sources, files.sources, beside, command), *contents_of(inputs)))
+    return Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root, files=read)
 
 
-def _upon(path: Path, given: Given) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+def _texts(
+    variables: Mapping[str, str], files: Mapping[str, str], beside: Collection[Path], command: str
+) -> Iterator[tuple[str, str]]:
+    """What was read as text, by absolute path, with its digest; and what would have been, had it been there."""
+    texts = {name: text for name, text in {**variables, **files}.items() if name != command}
+    yield from ((_absolute(name), digest_of(text) if text else ABSENT) for name, text in texts.items())
+    known = {_absolute(name) for name in texts}
+    yield from ((path, ABSENT) for path in map(_absolute, map(str, beside)) if path not in known)
+
+
+def _absolute(name: str) -> str:
+    """Where a file is that is called so. `..` is kept: what it leads to depends on what is before it."""
+    return str(Path.cwd() / located(name))
+
+
+def _with_lock(files: tuple[FileContent, ...], lock: LockFile) -> tuple[FileContent, ...]:
+    here = () if lock.path.parent == NOWHERE.parent else ((_absolute(str(lock.path)), lock.digest),)
+    return contents((*((file.path, file.digest) for file in files), *here))
+
+
+def _upon(path: Path, given: Given, reader: Reader) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """What is merged upon the sandbox file; and all that is or would be, which agents must not write."""
     if given.more or not given.override or path.name not in SANDBOX_FILES:
         return given.more, given.more
     overrides = overrides_of(path)
-    return tuple(other for other in overrides if os.path.lexists(other))[:1], overrides
+    return tuple(other for other in overrides if reader.exists(other))[:1], overrides
 
 
 def failed_policy_tests(loaded: Loaded) -> Diagnostics:
@@ -192,6 +238,18 @@ async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions,
     observed = await observe(layout, desired.project)
     made = plan(desired, observed, options)
     made = refused(made, cached_problems(desired, observed.images))
+    if options.goal == "up":  # whoever takes down has no need of what the file says
+        made = replace(made, files=desired.files, whole=covers(desired, options))
+    return fitted([(made, observed)], layout, fit)[0]
+
+
+async def make_rollback(project: str, layout: Layout, *, allow_destroy: bool = False, fit: Fit | None = None) -> Plan:
+    """What makes a project as it was before the last apply. Raises NotFoundError when nothing tells how that was."""
+    before = read_before(layout, project)
+    if before is None:
+        raise NotFoundError(f"nothing is known of how {project} was before", hint="`sbx up` remembers it")
+    observed = await observe(layout, project)
+    made = plan_rollback(before, observed, kept(layout, project), allow_destroy)
     return fitted([(made, observed)], layout, fit)[0]
 
 
@@ -201,6 +259,12 @@ async def make_verb_plans(
     """start, stop, restart or remove some sandboxes: a plan for each of their projects."""
     found = [await observe(layout, project) for project in sorted({id.project for id in ids})]
     return fitted([(plan_verb(verb, each, ids, allow_destroy), each) for each in found], layout, fit)
+
+
+async def make_volume_deletions(ids: Collection[VolumeId], layout: Layout) -> list[Plan]:
+    """Delete volumes: a plan for each of their projects."""
+    found = [await observe(layout, project) for project in sorted({id.project for id in ids})]
+    return [plan_volume_deletion(each, ids) for each in found]
 
 
 def fitted(plans: list[tuple[Plan, ObservedState]], layout: Layout, fit: Fit | None) -> list[Plan]:
@@ -258,6 +322,7 @@ async def apply_plan(
     from sandboxfile.applying.drivers import HostDrivers
     from sandboxfile.applying.executor import execute
     from sandboxfile.applying.journal import Journal, interrupted_steps
+    from sandboxfile.applying.remembering import Remembering
     from sandboxfile.applying.storage import sweep
 
     ensure_directories(layout)
@@ -266,10 +331,15 @@ async def apply_plan(
         if steps is not None and on_interrupted is not None:
             on_interrupted(steps)
         await anyio.to_thread.run_sync(sweep, layout, plan.project)
+        expose(layout, opened_by(plan))
+        remembering = Remembering(layout, plan)
         with Journal(layout.journal(plan.project), plan) as journal:
 
             def note(event: Event) -> None:
+                remembering.note(event)
                 journal.note(event)
                 emit(event)
 
-            return await execute(plan, HostDrivers(layout, partial(observe, layout)), note, parallel=parallel)
+            outcome = await execute(plan, HostDrivers(layout, partial(observe, layout)), note, parallel=parallel)
+        await anyio.to_thread.run_sync(remembering.ended, outcome)
+        return outcome

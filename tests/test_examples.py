@@ -6,6 +6,7 @@ import pytest
 
 from sandboxfile import pipeline
 from sandboxfile.agents import AGENTS, SERVICES, find_service
+from sandboxfile.diagnostics import has_errors
 from sandboxfile.host import inputs
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.observed import ObservedState
@@ -13,9 +14,10 @@ from sandboxfile.model.plan import PlanOptions
 from sandboxfile.planning import plan
 from sandboxfile.policy.compiled import compile_policy
 from sandboxfile.resolve.inputs import PresetFacts, Registry
+from sandboxfile.resolve.render import config, to_yaml
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*/sandbox.yaml"))
-KINDS = {"locked-down", "allow-mode", "team-policy", "methods-and-paths"}
+KINDS = {"locked-down", "allow-mode", "team-policy", "team-layers", "methods-and-paths"}
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def load(clean_home, monkeypatch):
     for variable in (name for service in SERVICES for name in find_service(service).variables):
         monkeypatch.setenv(variable, "the host has a key")
     layout = Layout(clean_home / "state", clean_home / "cache", clean_home / "run", clean_home / "config")
-    return lambda path: pipeline.load(path, layout, machine_policy=clean_home / "none.yaml")
+    return lambda path, content=None: pipeline.load(path, layout, content, machine_policy=clean_home / "none.yaml")
 
 
 def test_there_is_an_example_of_each_kind():
@@ -45,6 +47,14 @@ def test_an_example_is_valid_tested_and_can_be_planned(path, load):
     made = plan(loaded.desired, ObservedState(loaded.desired.project), PlanOptions())
     created = {change.subject for change in made.changes if change.action == "create"}
     assert {f"sandbox {sandbox.id.name}" for sandbox in loaded.desired.sandboxes} <= created
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_what_config_prints_of_an_example_loads_to_itself(path, load):
+    printed = to_yaml(config(load(path).desired))
+    again = load(path, printed.encode())
+    assert not has_errors(again.diagnostics)
+    assert to_yaml(config(again.desired)) == printed
 
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.parent.name in KINDS], ids=lambda p: p.parent.name)

@@ -1,21 +1,25 @@
 """The whole road without a machine: what each stage hands on, who may apply, and what a killed apply leaves."""
 
+import hashlib
 import os
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import anyio
 import pytest
 
 from sandboxfile import pipeline
 from sandboxfile.applying import machines, storage
-from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError
+from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError, StateError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
+from sandboxfile.host.trust import read_trust
 from sandboxfile.images import cache
 from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
+from sandboxfile.model.lock import Lock, encode_lock
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import PlanOptions
 from sandboxfile.names import UNMANAGED, SandboxId
@@ -433,3 +437,82 @@ def test_an_override_that_cannot_be_read_opens_nothing(file, layout, dangling):
     loaded = pipeline.load(file, layout)
     assert loaded.desired is None
     assert "File not readable" in [problem.summary for problem in loaded.diagnostics]
+
+
+# --- what was read -----------------------------------------------------------------------------------------------
+
+
+def digest_of(text):
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def test_all_that_a_file_was_read_from_is_told_as_it_was_when_it_was_read(file, layout):
+    project = file.parent
+    texts = {
+        "sandbox.yaml": "include: [team/a.yaml]\n"
+        "templates: {t: {base: shell, files: [{source: ./gitconfig, target: /etc/gitconfig}]}}\n"
+        "sandboxes: {web: {template: t, env_file: web.env, extends: {file: other.yaml, sandbox: base}}}\n",
+        "team/a.yaml": "x-a: '${A}'\ninclude: [../shared.yaml]\n",
+        "shared.yaml": "x-b: c\n",
+        "other.yaml": "sandboxes: {base: {}}\n",
+        "sandbox.override.yaml": "x-c: d\n",
+        ".env": "A=b\n",
+        "more.env": "C=d\n",
+        "web.env": "E=f\n",
+        "gitconfig": "[core]\n",
+        "sandbox.lock": encode_lock(Lock()),
+    }
+    (project / "team").mkdir()
+    for name, text in texts.items():
+        (project / name).write_text(text)
+    loaded = pipeline.load(file, layout, given=pipeline.Given(env_files=(project / "more.env",)))
+    for name in texts:
+        (project / name).write_text("changed since")
+    assert loaded.desired is not None, loaded.diagnostics
+    told = {each.path.removeprefix(f"{project}/"): each.digest for each in loaded.files}
+    assert told == {**{name: digest_of(text) for name, text in texts.items()}, "sandbox.override.yml": ""}
+    assert loaded.desired.files == loaded.files
+
+
+def test_what_is_not_there_is_told_too_and_what_was_not_looked_for_is_not(file, layout):
+    told = {each.path.removeprefix(f"{file.parent}/"): each.digest for each in pipeline.load(file, layout).files}
+    absent = dict.fromkeys(("sandbox.lock", "sandbox.override.yaml", "sandbox.override.yml"), "")
+    assert told == {"sandbox.yaml": digest_of(FILE), **absent}
+    given = pipeline.load(file, layout, given=pipeline.Given(override=False)).files
+    assert [each.path.rpartition("/")[2] for each in given] == ["sandbox.lock", "sandbox.yaml"]
+
+
+def test_a_relative_name_is_told_as_the_file_that_it_is(file, layout, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    whole = pipeline.load(file, layout).files
+    assert pipeline.load(Path("sandbox.yaml"), layout).files == whole
+    assert pipeline.load(Path("./sandbox.yaml"), layout).files == whole
+
+
+def test_a_plan_says_what_it_was_made_from_and_whether_that_is_all(file, layout):
+    files = pipeline.load(file, layout).files
+    made = plan(file, layout)
+    assert (made.files, made.whole) == (files, True)
+    assert not plan(file, layout, only=("web",)).whole
+    assert plan(file, layout, goal="down").files == ()
+
+
+def test_a_directory_is_remembered_before_a_sandbox_can_write_to_it(file, layout, monkeypatch):
+    seen = []
+
+    async def execute(*_, **__):
+        seen.append(read_trust(layout).exposed)
+        raise HostError("stopped here")
+
+    monkeypatch.setattr("sandboxfile.applying.executor.execute", execute)
+    with pytest.raises(HostError):
+        apply(plan(file, layout), layout)
+    assert seen == [{str(file.parent)}]
+
+
+def test_a_record_of_trust_that_cannot_be_read_stops_who_opens_a_directory(file, layout):
+    ensure_directories(layout)
+    layout.trust.write_text("{")
+    with pytest.raises(StateError, match="cannot be read"):
+        apply(plan(file, layout), layout)
+    assert not layout.sandbox(WEB).root.exists()

@@ -49,7 +49,12 @@ def _agent(name: str) -> Agent:
 @cache
 def _service(name: str) -> Service:
     fields = _frozen(_table(f"services/{name}.toml"))
-    return TypeAdapter(Service).validate_python({**fields, "name": name})
+    return _services().validate_python({**fields, "name": name})
+
+
+@cache
+def _services() -> TypeAdapter[Service]:
+    return TypeAdapter(Service)
 
 
 def _table(path: str) -> dict[str, Any]:

@@ -21,10 +21,10 @@ r"""Sandboxes from other people's programs and tests: what `sbx` does, as functi
 All of it can be imported from `sandboxfile`, which loads this when the first name is asked for.
 
 Nothing here asks a person anything: to call `apply` is to have said yes to the plan, as with `sbx up --yes`, and what a
-person has to approve (which secret may go to which host) raises before anything boots, with the command that approves
-it. What goes wrong is a `SandboxfileError`; its hint, and the command that failed, are in its notes. A function may be
-called from any thread, several at a time. Where sandboxes are kept is what the environment says at each call, as for
-`sbx`.
+person has to approve (which secret may go to which host, a file that a sandbox could have changed) raises before
+anything boots, with the command that approves it. What goes wrong is a `SandboxfileError`; its hint, and the command
+that failed, are in its notes. A function may be called from any thread, several at a time. Where sandboxes are kept is
+what the environment says at each call, as for `sbx`.
 """
 
 from sandboxfile.api.applying import PlanRefused, SecretsNotReady
@@ -33,6 +33,7 @@ from sandboxfile.api.plans import apply, plan, render
 from sandboxfile.api.projects import InvalidFile, Project, load
 from sandboxfile.api.sandboxes import Sandbox
 from sandboxfile.cli.traffic import Entry as NetworkRecord
+from sandboxfile.cli.trusting import FilesNotTrusted
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.plan import Plan
@@ -41,6 +42,7 @@ __all__ = [
     "Completed",
     "Event",
     "ExecTimeout",
+    "FilesNotTrusted",
     "InvalidFile",
     "NetworkRecord",
     "Outcome",

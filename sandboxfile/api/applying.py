@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from sandboxfile import pipeline
 from sandboxfile.cli.approving import commands, question, unapproved
 from sandboxfile.cli.project import this_layout
+from sandboxfile.cli.trusting import trust, unattended
 from sandboxfile.cli.views.diagnostics import render_human
 from sandboxfile.diagnostics import Diagnostics, has_errors
 from sandboxfile.errors import SandboxfileError, StaleError
@@ -43,7 +44,7 @@ async def carry_out(
 ) -> Outcome:
     """Plan and apply; planned anew, up to `attempts` times, when somebody else was faster.
 
-    Raises PlanRefused, SecretsNotReady, BusyError, StaleError, and what a step failed with.
+    Raises PlanRefused, FilesNotTrusted, SecretsNotReady, BusyError, StaleError, and what a step failed with.
     """
     for attempt in range(1, attempts + 1):
         plan = await make_plan()
@@ -51,7 +52,9 @@ async def carry_out(
             raise PlanRefused(plan.diagnostics)
         if not plan.steps:
             break
+        approved = unattended([plan], this_layout())
         check_secrets(plan)
+        trust(approved)
         try:
             outcome = await pipeline.apply_plan(plan, this_layout(), emit, lock_timeout=lock_timeout, parallel=parallel)
         except StaleError:

@@ -20,6 +20,7 @@ def plan(
     project: Project,
     *,
     only: Sequence[str] = (),
+    profiles: Sequence[str] = (),
     goal: Literal["up", "down"] = "up",
     remove_orphans: bool = False,
     allow_destroy: bool = False,
@@ -27,15 +28,28 @@ def plan(
 ) -> Plan:
     """What `apply` would do, and why; changes nothing. `plan.steps` is empty when everything is as it should be.
 
-    `only` limits it to some sandboxes of the file. With `goal="down"` they are stopped and deleted. `remove_orphans`:
-    delete what is no longer in the file; `allow_destroy`: delete or replace also what is protected; `overcommit`: go on
-    although this host may be too small. A plan that cannot be applied says why in `plan.diagnostics`.
+    `only` limits it to some sandboxes of the file, with what they depend on; `profiles`: also those that have one of
+    these, `*` for any (the environment is not asked). With `goal="down"` they are stopped and deleted.
+    `remove_orphans`: delete what is no longer in the file; `allow_destroy`: delete or replace also what is protected;
+    `overcommit`: go on although this host may be too small. A plan that cannot be applied says why in
+    `plan.diagnostics`.
     """
-    if isinstance(only, str):
-        raise TypeError(f"only is a list of names: only=[{only!r}]")
-    options = PlanOptions(goal=goal, only=tuple(only), remove_orphans=remove_orphans, allow_destroy=allow_destroy)
+    _check_lists(only=only, profiles=profiles)
+    options = PlanOptions(
+        goal=goal,
+        only=tuple(only),
+        profiles=tuple(profiles),
+        remove_orphans=remove_orphans,
+        allow_destroy=allow_destroy,
+    )
     fit: pipeline.Fit | None = None if goal == "down" else "overcommit" if overcommit else "refuse"
     return blocking(partial(pipeline.make_plan, project.desired, this_layout(), options, fit))
+
+
+def _check_lists(**given: Sequence[str]) -> None:
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} is a list of names: {name}=[{value!r}]")
 
 
 def render(plan: Plan) -> str:
@@ -47,18 +61,24 @@ def render(plan: Plan) -> str:
 def apply(
     what: Project | Plan,
     *,
+    profiles: Sequence[str] = (),
     on_progress: Callable[[Event], None] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     parallel: int = 4,
 ) -> Outcome:
     """Make it so: a project as its file describes it, or exactly a plan. Returns when every step has succeeded.
 
+    `profiles`: of a project also sandboxes that have one of these, `*` for any; a plan has chosen already.
     `on_progress` is told what happens, from this thread. `lock_timeout`: seconds to wait for another sbx at work on
     the project; `parallel`: steps at a time.
-    Raises PlanRefused and SecretsNotReady before anything is changed, StaleError when the world is no longer the one
-    that a given plan was made for, BusyError, and the error of the step that failed: CommandError for a `setup`.
+    Raises PlanRefused, FilesNotTrusted and SecretsNotReady before anything is changed, StaleError when the world is no
+    longer the one that a given plan was made for, BusyError, and the error of the step that failed: CommandError for a
+    `setup`.
     What was done before stays done; the next `apply` of the project goes on from there.
     """
+    _check_lists(profiles=profiles)
+    if isinstance(what, Plan) and profiles:
+        raise TypeError("a plan has chosen its sandboxes: give the profiles to `plan`")
 
     async def given() -> Plan:
         assert isinstance(what, Plan)
@@ -66,7 +86,7 @@ def apply(
 
     async def anew() -> Plan:
         assert isinstance(what, Project)
-        return await pipeline.make_plan(what.desired, this_layout(), PlanOptions(), "refuse")
+        return await pipeline.make_plan(what.desired, this_layout(), PlanOptions(profiles=tuple(profiles)), "refuse")
 
     make: Callable[[], Awaitable[Plan]] = given if isinstance(what, Plan) else anew
     attempts = 1 if isinstance(what, Plan) else ATTEMPTS

@@ -64,22 +64,34 @@ class Project:
         return len(self.desired.sandboxes)
 
 
+_Path = str | os.PathLike[str]
+
+
 def load(
-    path: str | os.PathLike[str] | None = None,
+    path: _Path | Sequence[_Path] | None = None,
     *,
-    env_files: Sequence[str | os.PathLike[str]] = (),
+    env_files: Sequence[_Path] = (),
     frozen: bool = False,
 ) -> Project:
     """Read a sandbox file; without `path` the nearest sandbox.yaml here or above, with the override beside it.
 
+    Of a list of files each is merged upon those before it, as with several `sbx -f`; paths count from the first one.
     `env_files` have values for `${NAME}` in the file, beneath those of the environment, as `sbx --env-file`.
     With `frozen` it is an error when a template is not exactly as sandbox.lock has it.
     Raises InvalidFile when the file is wrong, NotFoundError when there is none, HostError when it is unreadable.
     """
     with explained():
-        found = find_file(os.fspath(path) if path is not None else None)
-        given = pipeline.Given(override=path is None, env_files=tuple(map(Path, env_files)))
+        found, *more = map(find_file, _written(path))
+        given = pipeline.Given(tuple(more), override=path is None, env_files=tuple(map(Path, env_files)))
         loaded = pipeline.load(found, this_layout(), frozen=frozen, given=given)
         if loaded.desired is None:
             raise InvalidFile(found, loaded)
         return Project(found.absolute(), loaded.desired, loaded.diagnostics)
+
+
+def _written(path: _Path | Sequence[_Path] | None) -> list[str | None]:
+    if path is None or isinstance(path, str | os.PathLike):
+        return [os.fspath(path) if path is not None else None]
+    if not path:
+        raise ValueError("an empty list of files")
+    return [os.fspath(each) for each in path]

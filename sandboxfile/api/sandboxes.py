@@ -1,27 +1,36 @@
 """One sandbox of this host: commands and files inside, its life, its ports, what it reached."""
 
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 from sandboxfile import pipeline
-from sandboxfile.api.applying import carry_out
+from sandboxfile.api.applying import LOCK_TIMEOUT, carry_out
 from sandboxfile.api.blocking import blocking, explained
 from sandboxfile.api.executing import Completed, capture, exec_message
+from sandboxfile.applying import checkpoints
 from sandboxfile.cli.commands.exec import running
+from sandboxfile.cli.commands.fork import as_run, forked
+from sandboxfile.cli.commands.fork import make as make_fork
 from sandboxfile.cli.project import known_sandboxes, match_name, this_layout
 from sandboxfile.cli.tail import Tail
 from sandboxfile.cli.traffic import Entry, chosen, read
+from sandboxfile.cli.unmanaged import refreshed
 from sandboxfile.control.client import Connection, open_wire
 from sandboxfile.control.messages import Forward
 from sandboxfile.control.wire import Wire
-from sandboxfile.errors import HostError, NotFoundError
+from sandboxfile.errors import HostError, NotFoundError, SandboxfileError
+from sandboxfile.host.checkpoints import default_label, find_checkpoint
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import hold_lock, read_record
 from sandboxfile.model.desired import Port
 from sandboxfile.model.observed import ObservedSandbox, Status
 from sandboxfile.model.plan import Plan
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId, is_name
 from sandboxfile.observe import observe_one
 from sandboxfile.planning.verbs import Verb
 
@@ -69,7 +78,7 @@ class Sandbox:
         data = input.encode() if isinstance(input, str) else input
         message = exec_message(argv, stdin=data is not None, env=env, cwd=cwd, user=user)
         with explained():
-            control = running(self.id)
+            control = self._control()
             done = blocking(partial(capture, control, message, data or b"", timeout))
             return done.check() if check else done
 
@@ -82,6 +91,12 @@ class Sandbox:
     ) -> None:
         """Write a file inside, whole; its directory must be there. Raises CommandError."""
         self.exec(["/bin/sh", "-c", 'cat > "$1"', "sh", path], input=data, user=user, timeout=timeout, check=True)
+
+    def _control(self) -> Path:
+        """The control socket of the running sandbox; one that is asleep is started first."""
+        if this_layout().sandbox(self.id).asleep.exists():
+            self._do("start")
+        return running(self.id)
 
     # --- its life ------------------------------------------------------------------------------------------------
 
@@ -100,6 +115,58 @@ class Sandbox:
     def remove(self, *, allow_destroy: bool = False) -> None:
         """Delete it with its disk, also when it runs; with `allow_destroy` also when it is protected."""
         self._do("remove", allow_destroy)
+
+    # --- its disk, again ------------------------------------------------------------------------------------------
+
+    def checkpoint(self, label: str | None = None) -> str:
+        """Keep a copy of its disk as it is now; gives its label, by default the time.
+
+        A running one stands still meanwhile. Raises BusyError when the label is taken.
+        """
+        name = label or default_label(datetime.now(UTC))
+        with explained():
+            self._must_exist()
+            blocking(partial(self._alone, "make a checkpoint of", partial(checkpoints.checkpoint, label=name)))
+        return name
+
+    def restore(self, label: str, *, allow_destroy: bool = False) -> None:
+        """Give it the disk of a checkpoint back; the one that it has is lost, which `protect` forbids.
+
+        A running one is stopped for it and started again. Raises NotFoundError when there is no such checkpoint.
+        """
+        with explained():
+            self._must_exist()
+            paths = this_layout().sandbox(self.id)
+            find_checkpoint(paths, label)
+            if read_record(paths).spec.protect and not allow_destroy:
+                raise SandboxfileError(f"the disk of {self} would be lost, and it has `protect: true`")
+            ran = self.status() != "stopped"
+            self._do("stop")
+            blocking(partial(self._alone, "restore", partial(checkpoints.restore, label=label)))
+            if ran:
+                self._do("start")
+
+    def fork(self, name: str, *, checkpoint: str | None = None) -> "Sandbox":
+        """Another sandbox with a copy of its disk as it is, or was at a checkpoint: stopped, and in no file.
+
+        It has neither published ports nor volumes. Raises HostError when the name is taken.
+        """
+        with explained():
+            self._must_exist()
+            if not is_name(name):
+                raise SandboxfileError(f"{name!r} is not a name")
+            old, new = read_record(this_layout().sandbox(self.id)).spec, SandboxId(UNMANAGED, name)
+            desired = as_run(old).desired
+            if desired is None:
+                raise SandboxfileError("the policies of this user or this machine are wrong", hint="sbx validate")
+            spec = forked(old, new, refreshed(old.policy, desired.sandboxes[0].policy))
+            blocking(partial(make_fork, self.id, spec, checkpoint, LOCK_TIMEOUT))
+            return Sandbox(new)
+
+    async def _alone(self, what: str, work: Callable[[Layout, SandboxId], Awaitable[None]]) -> None:
+        layout = this_layout()
+        async with hold_lock(layout.project_lock(self.id.project), f"{what} {self}", LOCK_TIMEOUT):
+            await work(layout, self.id)
 
     def _do(self, verb: Verb, allow_destroy: bool = False) -> None:
         async def make() -> Plan:
@@ -143,7 +210,7 @@ class Sandbox:
             wire[0].close()
 
     def _forwarding(self, guest: int, host: int | None) -> tuple[Wire, str, int]:
-        control = running(self.id)
+        control = self._control()
         for attempt in range(1, _ATTEMPTS + 1):
             port = Port(_free_port() if host is None else host, guest)
 

@@ -9,9 +9,11 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.approving import ask_approvals
 from sandboxfile.cli.project import show_diagnostics, this_layout
 from sandboxfile.cli.running import run_async
+from sandboxfile.cli.trusting import settle_trust, trust
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.plan import render_plan
 from sandboxfile.cli.views.progress import show_progress
+from sandboxfile.cli.widening import denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.model.plan import Plan
@@ -78,10 +80,14 @@ async def _plan_and_apply(make_plans: MakePlans, args: argparse.Namespace, conso
             show_plan(plan, args, console)
         if any(has_errors(plan.diagnostics) for plan in plans):
             return exits.FAILED
+        if denied(plans, args, console):
+            return exits.WIDENS
         to_do = [plan for plan in plans if plan.steps]
+        approved = settle_trust(to_do, args, console)
         settle_secrets(to_do, args, console)
         if to_do and not args.yes:
             confirm(console)
+        trust(approved)
         try:
             return max([await apply(plan, args, console) for plan in to_do], default=exits.OK)
         except StaleError:
@@ -143,5 +149,6 @@ async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
             raise error  # our own bug
         console.failure(error, about=key)
     if not outcome.ok:
-        console.say("what was done stays done; the same command goes on from there")
+        back = "; `sbx rollback` goes back" if plan.history == "begins" else ""
+        console.say(f"what was done stays done; the same command goes on from there{back}")
     return exits.OK if outcome.ok else exits.FAILED

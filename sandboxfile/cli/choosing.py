@@ -22,6 +22,7 @@ from sandboxfile.errors import NotFoundError
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.images.saved import find_saved, list_saved
 from sandboxfile.language.adding import plain
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.references import BASE_KINDS, is_saved_tag
 from sandboxfile.names import name_from
 from sandboxfile.resolve.render import config, escaped
@@ -34,13 +35,14 @@ _SAVED, _TAR, _DOCKER = "saved:", "tar:", "docker:"
 class Chosen:
     """A template or a policy by its name (a mode as the policy itself), and the definitions that it needs, as written.
 
-    `file`: the sandbox file that they are from.
+    `file`: the sandbox file that they are from, with all `contents` that it was read from.
     """
 
     name: str | Mapping[str, Any]
     templates: Mapping[str, Any] = field(default_factory=dict)
     policies: Mapping[str, Any] = field(default_factory=dict)
     file: Path | None = None
+    contents: tuple[FileContent, ...] = ()
 
 
 class Here:
@@ -71,7 +73,9 @@ class Here:
 
     @property
     def sandboxes(self) -> Collection[str]:
-        """Their names, also those of a wrong file."""
+        """Their names, replicas one by one; also those of a wrong file."""
+        if self.loaded is not None and self.loaded.desired is not None:
+            return [spec.id.name for spec in self.loaded.desired.sandboxes]
         file = self.loaded.file if self.loaded is not None else None
         return file.sandboxes.keys() if file is not None else ()
 
@@ -98,7 +102,7 @@ class Here:
         data = self._right()
         templates = dict(_chain(name, data["templates"]))
         policies = {level["policy"] for level in templates.values() if isinstance(level.get("policy"), str)}
-        return Chosen(name, templates, self._policies(policies), self.path)
+        return Chosen(name, templates, self._policies(policies), self.path, self._contents)
 
     def policy(self, word: str) -> Chosen:
         """What `--policy` names: a mode, or a policy of the file, of the user or of the machine."""
@@ -107,13 +111,17 @@ class Here:
         file = self.loaded.file if self.loaded is not None else None
         if file is not None and word in file.policies:
             self._right()
-            return Chosen(word, policies=self._policies({word}), file=self.path)
+            return Chosen(word, policies=self._policies({word}), file=self.path, contents=self._contents)
         names = read_policy_files(this_layout()).names
         if word in names:
             return Chosen(word)
         known = [*MODES, *(file.policies if file is not None else ()), *sorted(names)]
         hint = did_you_mean(word, known) or f"there are: {', '.join(known)}"
         raise NotFoundError(f"there is no policy {word}", hint=hint)
+
+    @property
+    def _contents(self) -> tuple[FileContent, ...]:
+        return self.loaded.files if self.loaded is not None else ()
 
     def _right(self) -> dict[str, Any]:
         """The file as `sbx config` prints it, every path in it absolute. Raises WrongFile, after showing why."""

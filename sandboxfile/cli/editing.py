@@ -20,12 +20,15 @@ from sandboxfile.cli.views.patch import patch
 from sandboxfile.diagnostics import Diagnostic, error
 from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.host.files import read_file
+from sandboxfile.host.trust import carry_over
 from sandboxfile.language.document import decode
 from sandboxfile.language.edit import Item, add_rules
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.policy import COMMAND, Layer, Mode, Policy, Rule
 from sandboxfile.model.spec import PolicySpec
 from sandboxfile.names import SandboxId
 from sandboxfile.pipeline import Loaded
+from sandboxfile.planning.trusting import ABSENT, digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,15 @@ def _policy(loaded: Loaded, id: SandboxId, path: Path, console: Console) -> Poli
     if loaded.desired is None:
         show_problems(loaded, console)
         raise SandboxfileError(f"{path} was not changed")
-    found = next((spec.policy for spec in loaded.desired.sandboxes if spec.id == id), None)
+    found = next((spec for spec in loaded.desired.sandboxes if spec.id == id), None)
     if found is None:
         raise SandboxfileError(f"{path} has no sandbox {id}", hint="-f FILE names the file that has it")
-    return found
+    if found.service:
+        raise SandboxfileError(
+            f"{path} was not changed: {id.name} is one of the sandboxes of {found.service}, and they have one policy",
+            hint=f"write it into the policy of {found.service}",
+        )
+    return found.policy
 
 
 def _inherited(loaded: Loaded, id: SandboxId, policy: Policy, console: Console) -> str | None:
@@ -193,6 +201,13 @@ def write(proposal: Proposal) -> None:
             os.fsync(directory)
             if _content(handle, len(proposal.after)) != proposal.after:
                 raise StaleError(f"{proposal.path} was changed while it was written", hint="look at it before `sbx up`")
+    keep_trust(proposal)
+
+
+def keep_trust(proposal: Proposal) -> None:
+    """What was approved before an edit that somebody asked for is approved with it."""
+    before = FileContent(str(proposal.path.absolute()), digest_of(proposal.before) if proposal.before else ABSENT)
+    carry_over(this_layout(), before, digest_of(proposal.after))
 
 
 def _content(file: int, length: int) -> bytes:

@@ -6,6 +6,7 @@ Everything that went wrong arrives here as an exception and leaves as a message 
 
 import argparse
 import errno
+import gc
 import os
 import signal
 import sys
@@ -32,12 +33,17 @@ VERBS: dict[str, str] = {
     "attach": "come back to the terminal of a sandbox's agent",
     "adopt": "write a sandbox that `run` made into the sandbox file",
     "plan": "show what `up` would change, and why",
+    "compare": "compare the file with another one, or with a revision",
     "apply": "do a plan that `plan -o` saved, exactly as it is",
     "up": "make the sandboxes as the file describes them",
     "down": "stop and delete the project's sandboxes",
+    "rollback": "make the project as it was before the last `up`",
     "ls": "list sandboxes",
     "status": "show one sandbox in detail",
     "drift": "show what moved away from what was applied",
+    "trust": "approve files that an agent could have changed",
+    "watch": "follow the sandbox file while it is edited",
+    "reconcile": "keep sandboxes as a repository describes them",
     "exec": "run a command in a sandbox",
     "shell": "open a login shell in a sandbox",
     "review": "list what an agent changed that would run on this host",
@@ -47,7 +53,12 @@ VERBS: dict[str, str] = {
     "policy": "say what sandboxes may reach, and why",
     "secret": "keep secrets, and say where they may go",
     "template": "list, build, share and remove templates",
+    "volume": "list and remove volumes: disks that stay",
     "save": "keep a sandbox as a template",
+    "checkpoint": "keep a copy of a sandbox's disk to go back to",
+    "restore": "give a sandbox the disk of a checkpoint back",
+    "fork": "make another sandbox with a copy of a sandbox's disk",
+    "rename": "give a sandbox another name",
     "stop": "stop sandboxes; their disks stay",
     "start": "start stopped sandboxes",
     "restart": "stop and start sandboxes",
@@ -198,6 +209,7 @@ def _add_verb(above: VerbParser, verbs: Any, name: str, verb: str, **options: An
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command line and exit."""
+    gc.set_threshold(50_000, 20, 20)  # most of what a command makes is of use to its end: seldom look for garbage
     words = list(sys.argv[1:] if arguments is None else arguments)
     console = Console.of_process(os.environ)
     code = exits.BUG

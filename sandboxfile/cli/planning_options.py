@@ -1,12 +1,22 @@
 """What `plan` and `up` are asked in the same words: which sandboxes, and what may be done to them."""
 
 import argparse
+import os
+from collections.abc import Mapping
 
+from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.plan import PlanOptions
+from sandboxfile.planning.selection import ALL_PROFILES
+
+PROFILES = "SBX_PROFILES"
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="*", help="only these sandboxes of the file")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", help="only these sandboxes of the file, and what they depend on"
+    )
     parser.add_argument(
         "--target", metavar="NAME", action="append", default=[], help="the same as naming it; may be repeated"
     )
@@ -16,6 +26,13 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="make this sandbox anew, although nothing of it changed; may be repeated",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="PROFILE",
+        action="append",
+        default=[],
+        help=f"also sandboxes with this profile, * for any; may be repeated (default: {PROFILES}, with commas)",
     )
     parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
 
@@ -29,4 +46,23 @@ def plan_options(args: argparse.Namespace) -> PlanOptions:
         remove_orphans=args.remove_orphans,
         allow_destroy=args.allow_destroy,
         replace=tuple(dict.fromkeys(args.replace)),
+        profiles=profiles_of(args, os.environ),
     )
+
+
+def tell_unknown_profiles(args: argparse.Namespace, desired: DesiredState, console: Console) -> None:
+    """Profiles that were given and that no sandbox of the file has: likely misspelt, and as in Compose no error.
+
+    Nothing is said of those of the environment, which may be for other files.
+    """
+    known = {profile for spec in desired.sandboxes for profile in spec.profiles}
+    for name in dict.fromkeys(args.profile):
+        if name not in known and name != ALL_PROFILES:
+            near = did_you_mean(name, sorted(known))
+            console.warn(f"no sandbox has the profile {name}{f': {near}' if near else ''}")
+
+
+def profiles_of(args: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The profiles that are asked for: those given, else, as in Compose, those of the environment."""
+    found = args.profile or [part.strip() for part in environ.get(PROFILES, "").split(",")]
+    return tuple(dict.fromkeys(part for part in found if part))

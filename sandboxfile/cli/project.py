@@ -3,11 +3,12 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sandboxfile.cli.views.text import did_you_mean
-from sandboxfile.errors import NotFoundError, SandboxfileError
+from sandboxfile.errors import NotFoundError, SandboxfileError, StateError
 from sandboxfile.host.layout import SANDBOX_FILES, Layout
 from sandboxfile.names import UNMANAGED, SandboxId
 
@@ -104,13 +105,16 @@ def known_sandboxes(layout: Layout) -> list[SandboxId]:
     return [SandboxId(project, name) for project, name in sandbox_directories(layout)]
 
 
-def find_sandboxes(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
-    """What the names mean, without repeats. Raises NotFoundError for the first that means nothing."""
+def find_sandboxes(names: Sequence[str], args: argparse.Namespace, *, several: bool = False) -> list[SandboxId]:
+    """What the names mean, without repeats. Raises NotFoundError for the first that means nothing.
+
+    The name of what is scaled means all of its replicas where a name may mean `several`; else it is an error.
+    """
     known = known_sandboxes(this_layout())
     # The file is only read when it matters which project is meant: `exec` is called in loops.
     unclear = any("/" not in name and [id.name for id in known].count(name) != 1 for name in names)
     here = project_here(args) if unclear else None
-    return list(dict.fromkeys(match_name(name, known, here) for name in names))
+    return list(dict.fromkeys(id for name in names for id in _meant(name, known, here, several)))
 
 
 def sandboxes_or_all(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
@@ -133,6 +137,34 @@ def project_here(args: argparse.Namespace) -> str | None:
         return None
     loaded = load_file(args)
     return loaded.desired.project if loaded.desired is not None else None
+
+
+def _meant(name: str, known: Sequence[SandboxId], here: str | None, several: bool) -> list[SandboxId]:
+    found = replicas(name, known, here)
+    if not found:
+        return [match_name(name, known, here)]
+    if several and len({id.project for id in found}) == 1:
+        return found
+    raise NotFoundError(f"{name} is {len(found)} sandboxes", hint=f"say which one: {', '.join(map(str, found))}")
+
+
+def replicas(name: str, known: Sequence[SandboxId], here: str | None) -> list[SandboxId]:
+    """The replicas of what the project `here`, or one that the name has, scales; none when a sandbox is called so."""
+    project, _, service = name.rpartition("/")
+    near = [id for id in known if not project or id.project == project]
+    near = (not project and [id for id in near if id.project == here]) or near
+    if any(id.name == service for id in near):
+        return []
+    numbered = [id for id in near if id.name.rpartition("-")[0] == service and id.name.rpartition("-")[2].isdecimal()]
+    return sorted((id for id in numbered if _is_replica(id, service)), key=lambda id: (id.project, len(id.name), id))
+
+
+def _is_replica(id: SandboxId, service: str) -> bool:
+    from sandboxfile.host.statedir import read_record
+
+    with suppress(StateError, NotFoundError):
+        return read_record(this_layout().sandbox(id)).spec.service == service
+    return False
 
 
 def match_name(name: str, known: Sequence[SandboxId], here: str | None) -> SandboxId:

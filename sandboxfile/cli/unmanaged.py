@@ -122,7 +122,8 @@ def load(wish: Wish, name: str, console: Console, *, quiet: bool = False) -> Des
         show_problems(loaded, console)
     if loaded.desired is None:
         raise WrongFile("no such sandbox can be made; nothing was changed")
-    return loaded.desired
+    chosen = (file for each in (wish.template, wish.policy) if each is not None for file in each.contents)
+    return replace(loaded.desired, files=tuple(dict.fromkeys((*loaded.desired.files, *chosen))))
 
 
 # --- which sandbox -----------------------------------------------------------------------------------------------

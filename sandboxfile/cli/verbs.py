@@ -27,7 +27,9 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 
 def run_verb(verb: Verb, args: argparse.Namespace, console: Console) -> int:
     """Do it to the sandboxes that the arguments name."""
-    return apply_verb(verb, find_sandboxes(args.names, args), getattr(args, "allow_destroy", False), args, console)
+    return apply_verb(
+        verb, find_sandboxes(args.names, args, several=True), getattr(args, "allow_destroy", False), args, console
+    )
 
 
 def remove_even_unreadable(ids: Collection[SandboxId], args: argparse.Namespace, console: Console) -> int:

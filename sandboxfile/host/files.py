@@ -10,10 +10,10 @@ from sandboxfile.language.document import FILE_LIMIT
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-_ENOUGH = 4 * FILE_LIMIT + 1  # the limit counts characters, of at most four bytes
+ENOUGH = 4 * FILE_LIMIT + 1  # the limit counts characters, of at most four bytes
 
 
-def read_file(path: Path, owners: frozenset[int] = frozenset(), *, limit: int = _ENOUGH, links: bool = True) -> bytes:
+def read_file(path: Path, owners: frozenset[int] = frozenset(), *, limit: int = ENOUGH, links: bool = True) -> bytes:
     """The first `limit` bytes of a regular file; by default enough for `decode` and `parse` to say that it is too long.
 
     Without `links` the path itself must be the file. With `owners`: only when one of these users owns it and nobody

@@ -6,9 +6,10 @@ Decides nothing.
 import datetime
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.files import read_file as read_file
@@ -19,6 +20,7 @@ from sandboxfile.host.stored_secrets import stored_names
 from sandboxfile.host.template_sources import source_facts
 from sandboxfile.language.document import FILE_LIMIT
 from sandboxfile.model.spec import SandboxFile
+from sandboxfile.planning.trusting import digest_of
 from sandboxfile.resolve.inputs import (
     PathFact,
     PolicyFiles,
@@ -30,6 +32,9 @@ from sandboxfile.resolve.inputs import (
     presets_needed,
     sources_needed,
 )
+
+if TYPE_CHECKING:
+    from sandboxfile.host.reading import Reader
 
 _LINK_LIMIT = 40  # as the kernel's MAXSYMLINKS
 
@@ -54,11 +59,13 @@ def gather(
     today: str = "",
     project: str = "",
     beside: Sequence[Path] = (),
+    reader: "Reader | None" = None,
 ) -> ResolveInputs:
     """Everything that `resolve` needs to know. `path` is the sandbox file's; relative ones count from here.
 
     `policies` are those of `host.policy_files`; `today` is now, in UTC, unless given; `project` is that of sandboxes
-    which commands made; `beside` are other files that were loaded, or would have been.
+    which commands made; `beside` are other files that were loaded, or would have been. `reader`: where the
+    project's files are, when that is not the disk.
     """
     here = str(Path.cwd())
     home_path = absolute(str(home or Path.home()), here, here)
@@ -69,7 +76,8 @@ def gather(
     wanted = env_files_needed(file, base, home_path)
     others = tuple(absolute(str(each), here, home_path) for each in beside)
     paths = paths_needed(file, base, home_path) | {file_path, lock, home_path, *private, *others}
-    facts = {path: look(path, read=path in wanted) for path in sorted(paths)}
+    see, source_of = (look, source_facts) if reader is None else (reader.look, reader.facts)
+    facts = {path: see(path, read=path in wanted) for path in sorted(paths)}
     return ResolveInputs(
         file_path,
         home_path,
@@ -79,13 +87,19 @@ def gather(
         policies,
         preset_facts(presets_needed(file, policies), Path(home_path), environ),
         today or datetime.datetime.now(datetime.UTC).date().isoformat(),
-        source_facts(sources_needed(file, base, home_path), facts, layout),
+        source_of(sources_needed(file, base, home_path), facts, layout),
         lock,
         project,
         stored_names(layout),
         git_identity(Path(home_path), environ) if git_needed(file) else None,
         others,
     )
+
+
+def contents_of(inputs: ResolveInputs) -> Iterator[tuple[str, str]]:
+    """Path and digest of everything whose content is among the facts: env_files, and what templates are made from."""
+    yield from ((path, digest_of(fact.content)) for path, fact in inputs.paths.items() if fact.content is not None)
+    yield from ((source.name, fact.digest) for source, fact in inputs.sources.items() if source.is_path and fact.digest)
 
 
 def look(path: str, *, read: bool = False) -> PathFact:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile.names import BUILDS, SandboxId
+from sandboxfile.names import BUILDS, SandboxId, VolumeId
 
 SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
 LOCK_FILE = "sandbox.lock"  # beside the sandbox file
@@ -98,6 +98,68 @@ class SandboxPaths:
         """Certificate and key of the sandbox's own certificate authority, PEM."""
         return self.root / "authority.pem"
 
+    @property
+    def asleep(self) -> Path:
+        """There as long as the sandbox is stopped because nothing was done in it; made by its supervisor."""
+        return self.root / "asleep"
+
+    @property
+    def copied(self) -> Path:
+        """There until a disk that was copied from another sandbox's has been started once (`supervisor.identity`)."""
+        return self.root / "copied"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Holds `LABEL/` with disk.qcow2 and record.json for each checkpoint."""
+        return self.root / "checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class VolumePaths:
+    """The files of one volume, in its state directory `root`."""
+
+    root: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the supervisor of the sandbox that has it."""
+        return self.root / "lock"
+
+    @property
+    def disk(self) -> Path:
+        return self.root / "disk.qcow2"
+
+
+@dataclass(frozen=True, slots=True)
+class ReconcilerPaths:
+    """The files of one `sbx reconcile`: its own in `root`; what it checks out is outside, where workspaces may be.
+
+    The commit's files are loaded from `source`, which no sandbox gets; workspaces are of `tree`, where agents write.
+    """
+
+    root: Path
+    source: Path
+    tree: Path
+
+    @property
+    def lock(self) -> Path:
+        """Held with flock by the reconciler at work."""
+        return self.root / "lock"
+
+    @property
+    def status(self) -> Path:
+        return self.root / "status.json"
+
+    @property
+    def suspended(self) -> Path:
+        """There as long as its owner wants it to do nothing."""
+        return self.root / "suspended"
+
+    @property
+    def clone(self) -> Path:
+        """A bare repository: nothing but objects, and a few refs of ours."""
+        return self.root / "clone.git"
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -144,6 +206,23 @@ class Layout:
         # The hash keeps the socket's path short whatever the names; state distinguishes two SBX_HOMEs in one runtime.
         key = hashlib.sha256(f"{self.state}\0{id}".encode()).hexdigest()[:16]
         return SandboxPaths(self.sandboxes / id.project / id.name, self.runtime / f"{key}.sock")
+
+    @property
+    def volumes(self) -> Path:
+        """Holds `PROJECT/NAME/` for every volume."""
+        return self.state / "volumes"
+
+    def volume(self, id: VolumeId) -> VolumePaths:
+        """The files of one volume."""
+        return VolumePaths(self.volumes / id.project / id.name)
+
+    def kept(self, id: SandboxId) -> Path:
+        """Where the last apply put the directory of a sandbox that it deleted or replaced, for `sbx rollback`."""
+        return self.state / "kept" / id.project / id.name
+
+    def before(self, project: str) -> Path:
+        """What was applied to the project's sandboxes before the last apply began, for `sbx rollback`."""
+        return self.state / "projects" / f"{project}.before.json"
 
     def build_hold(self, name: str) -> Path:
         """Held with flock by whoever builds, as long as the build machine `name` exists; beside its directory."""
@@ -215,6 +294,21 @@ class Layout:
     def approvals(self) -> Path:
         """Which secret may go to which host, as its owner said; no file of a project can."""
         return self.state / "approvals.json"
+
+    @property
+    def trust(self) -> Path:
+        """The content of sandbox files that their owner has seen applied, as digests (`host.trust`)."""
+        return self.state / "trust.json"
+
+    @property
+    def reconcilers(self) -> Path:
+        """Holds `NAME/` with the clone, the lock and the status of each `sbx reconcile`."""
+        return self.state / "reconcile"
+
+    def reconciler(self, name: str) -> ReconcilerPaths:
+        """The files of one of them. The last part of what is checked out names a project that has no name."""
+        outside = self.state.parent / "sandboxfile-reconcile"
+        return ReconcilerPaths(self.reconcilers / name, outside / "source" / name, outside / "tree" / name)
 
     @property
     def plan_key(self) -> Path:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from sandboxfile.language.document import decode, parse
 from sandboxfile.language.tree import spans
 from sandboxfile.model.lock import LOCK_LIMIT, Lock, LockProblem, encode_lock, parse_lock
 from sandboxfile.model.strict import Path as Place
+from sandboxfile.planning.trusting import digest_of
 
 _HINT = "take it back from version control, or delete it and lock anew: sbx template lock"
 _MODE = 0o644  # of a new one: it is for everybody who has the repository
@@ -25,13 +26,14 @@ _MODE = 0o644  # of a new one: it is for everybody who has the repository
 class LockFile:
     """What stands at `path`. `lock` is None when there is no file, or it is wrong: then `problems` has errors.
 
-    `sources`: its text by its name, when there are problems to show in it.
+    `sources`: its text by its name, when there are problems to show in it. `digest`: of what was read, or empty.
     """
 
     path: Path
     lock: Lock | None = None
     problems: Diagnostics = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
 
 
 def lock_path(sandbox_file: Path) -> Path:
@@ -39,12 +41,12 @@ def lock_path(sandbox_file: Path) -> Path:
     return sandbox_file.parent / LOCK_FILE
 
 
-def read_lock(path: Path) -> LockFile:
+def read_lock(path: Path, read: Callable[[Path], bytes] = read_file) -> LockFile:
     """Read it. Never raises: without a right lock nothing is pinned, so what is wrong with it stops whoever asks."""
     try:
-        data = read_file(path)
+        data = read(path)
     except NotFoundError as exc:
-        if not path.is_symlink():
+        if read is not read_file or not path.is_symlink():
             return LockFile(path)
         return _refused(path, f"It is a symlink to a file that does not exist ({exc.message}).")
     except HostError as exc:
@@ -56,7 +58,7 @@ def read_lock(path: Path) -> LockFile:
         return LockFile(path, None, problems)
     lock, found = parse_lock(text)
     if lock is not None:
-        return LockFile(path, lock)
+        return LockFile(path, lock, digest=digest_of(data))
     return LockFile(path, None, tuple(_diagnostic(item, str(path), text) for item in found), {str(path): text})
 
 

@@ -3,6 +3,7 @@
 Reads, and decides nothing else: how files become one is `language.loading`'s.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sandboxfile.errors import HostError, NotFoundError
@@ -17,10 +18,10 @@ def overrides_of(sandbox_file: Path) -> tuple[Path, ...]:
     return tuple(sandbox_file.with_name(name) for name in OVERRIDE_FILES)
 
 
-def read_named(name: str) -> tuple[str | None, str]:
+def read_named(name: str, read: Callable[[Path], bytes] = read_file) -> tuple[str | None, str]:
     """The text of a file that another one names (`~/` is this user's home); or None, and in a clause why."""
     try:
-        text, problems = decode(read_file(located(name)), name)
+        text, problems = decode(read(located(name)), name)
     except NotFoundError:
         return None, "there is no such file"
     except HostError as exc:

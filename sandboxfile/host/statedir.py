@@ -25,7 +25,8 @@ from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.observed import Applied
 
-RECORD_VERSION = 3
+RECORD_VERSION = 4
+_READABLE = (3, RECORD_VERSION)  # what came since has defaults
 _LOCK_POLL = 0.05  # seconds
 _PROBE_TRIES, _PROBE_PAUSE = 8, 0.002  # a probe takes 10 microseconds, when its process is not interrupted
 
@@ -70,7 +71,7 @@ def _read_record(path: Path) -> Applied:
     try:
         fields = json.loads(path.read_bytes())
         version = fields.pop("version")
-        if version != RECORD_VERSION:
+        if version not in _READABLE:
             raise StateError(
                 f"the record {path} has version {version}; this program knows {RECORD_VERSION}",
                 hint="use the sbx that wrote it, or delete the sandbox with `sbx rm --force`",
@@ -93,6 +94,7 @@ def ensure_directories(layout: Layout) -> None:
         private_directory(root)
     for path in (
         layout.sandboxes,
+        layout.volumes,
         layout.trash,
         layout.state / "projects",
         layout.platforms,

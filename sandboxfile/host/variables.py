@@ -4,7 +4,7 @@
 put into is `language.interpolate`'s, and that a sandbox cannot write these files is `resolve`'s.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,12 @@ class Variables:
     sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_variables(directory: Path, env_files: Sequence[Path], environ: Mapping[str, str]) -> Variables:
+def read_variables(
+    directory: Path,
+    env_files: Sequence[Path],
+    environ: Mapping[str, str],
+    read: Callable[[Path], bytes] = read_file,
+) -> Variables:
     """All that there are for a file in `directory`. Of several `env_files` the later count.
 
     Raises NotFoundError for an env file that is not there; `.env` need not be.
@@ -40,7 +45,7 @@ def read_variables(directory: Path, env_files: Sequence[Path], environ: Mapping[
     sources: dict[str, str] = {}
     files = (*env_files, directory / DOT_ENV)
     for path in files:
-        text, wrong = _text(path, optional=path == files[-1])
+        text, wrong = _text(path, read, optional=path == files[-1])
         found, malformed = parse_env_file(text, str(path))
         sources[str(path)] = text
         problems += (*wrong, *malformed)
@@ -48,9 +53,9 @@ def read_variables(directory: Path, env_files: Sequence[Path], environ: Mapping[
     return Variables({**values, **environ}, problems, files, sources)
 
 
-def _text(path: Path, *, optional: bool) -> tuple[str, Diagnostics]:
+def _text(path: Path, read: Callable[[Path], bytes], *, optional: bool) -> tuple[str, Diagnostics]:
     try:
-        text, problems = decode(read_file(path), str(path))
+        text, problems = decode(read(path), str(path))
     except NotFoundError:
         if not optional:
             raise

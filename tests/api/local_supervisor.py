@@ -26,6 +26,7 @@ from sandboxfile.control.messages import (
 from sandboxfile.control.server import listen, serve
 from sandboxfile.errors import CommandError
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.sleep_mark import mark_awake
 from sandboxfile.host.statedir import read_record, try_lock
 from sandboxfile.model.observed import Machine, MainProcess
 from sandboxfile.names import SandboxId
@@ -36,6 +37,7 @@ def main(id: SandboxId) -> int:
     lock = try_lock(paths.lock)
     if lock is None:
         return 75
+    mark_awake(paths)
     anyio.run(supervise, paths)
     return 0
 

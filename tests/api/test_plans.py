@@ -5,10 +5,11 @@ import threading
 
 import pytest
 
-from sandboxfile.api import PlanRefused, SandboxfileError, SecretsNotReady, apply, load, plan, render
+from sandboxfile.api import FilesNotTrusted, PlanRefused, SandboxfileError, SecretsNotReady, apply, load, plan, render
 from sandboxfile.api.applying import succeeded
 from sandboxfile.applying import machines
 from sandboxfile.errors import BusyError, CommandError, StaleError
+from sandboxfile.host import trust
 from sandboxfile.host.approvals import Approval, approve
 from sandboxfile.host.statedir import is_locked, try_lock
 from sandboxfile.model.events import Outcome, StepFinished
@@ -56,6 +57,24 @@ def test_names_are_a_list_and_unknown_ones_are_refused(project):
     with pytest.raises(PlanRefused, match="wbe") as caught:
         apply(refused)
     assert caught.value.diagnostics == refused.diagnostics
+
+
+def test_profiles_are_asked_for_by_name(file, layout):
+    text = "sandboxes: {web: {depends_on: [db]}, db: {}, test: {profiles: [ci]}}\n"
+    file.write_text(f"name: shop\n{text}")
+    project = load(file)
+
+    def created(**options):
+        return sorted(c.subject for c in plan(project, **options).changes if c.subject.startswith("sandbox"))
+
+    assert created() == ["sandbox db", "sandbox web"]
+    assert created(profiles=["ci"]) == ["sandbox db", "sandbox test", "sandbox web"]
+    assert created(only=["web"]) == ["sandbox db", "sandbox web"]
+    for wrong in (lambda: plan(project, profiles="ci"), lambda: apply(project, profiles="ci")):
+        with pytest.raises(TypeError, match=r"profiles=\['ci'\]"):
+            wrong()
+    with pytest.raises(TypeError, match="give the profiles to `plan`"):
+        apply(plan(project), profiles=["ci"])
 
 
 def test_what_is_protected_stays_unless_told_otherwise(file, layout):
@@ -145,3 +164,16 @@ def test_an_interrupted_caller_leaves_nothing_locked(project, layout, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         apply(project)
     assert not is_locked(layout.project_lock("shop"))
+
+
+def test_a_file_that_a_sandbox_could_have_changed_is_not_applied_before_somebody_approved_it(file, layout):
+    project = with_web(file, layout, web=", workspaces: [.]")
+    apply(project)  # nobody could have written to it
+    assert apply(project).ok  # and so it is approved
+    changed = with_web(file, layout, web=", workspaces: [.], policy: {mode: allow}")
+    with pytest.raises(FilesNotTrusted, match="nothing was changed") as caught:
+        apply(changed)
+    assert [doubt.file.path for doubt in caught.value.doubts] == [str(file)]
+    assert any("sbx trust" in note for note in caught.value.__notes__)
+    trust.approve(layout, changed.desired.files)
+    assert apply(changed).ok

@@ -63,3 +63,17 @@ def test_an_override_counts_only_for_the_file_that_is_found(file):
     (file.parent / "sandbox.override.yaml").write_text("sandboxes: {db: {}}\n")
     assert load().names == ("db", "web")
     assert load(file).names == ("web",)
+
+
+def test_of_several_files_each_lies_upon_those_before_it(file):
+    more = file.parent / "more" / "ci.yaml"
+    more.parent.mkdir()
+    more.write_text("sandboxes: {db: {}, web: {protect: true}}\n")
+    project = load([file, str(more)])
+    assert (project.path, project.names) == (file, ("db", "web"))
+    assert project.desired.sandboxes[1].protect
+    assert load([file]).desired == load(file).desired
+    with pytest.raises(ValueError, match="empty list"):
+        load([])
+    with pytest.raises(NotFoundError, match="missing"):
+        load([file, file.parent / "missing.yaml"])

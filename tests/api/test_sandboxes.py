@@ -3,13 +3,16 @@
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandboxfile.api import ExecTimeout, Sandbox, SandboxfileError, executing
-from sandboxfile.errors import CommandError, NotFoundError
+from sandboxfile.errors import BusyError, CommandError, NotFoundError
 from sandboxfile.host.directories import sandbox_directories
+from sandboxfile.host.sleep_mark import mark_asleep
+from sandboxfile.host.statedir import read_record, write_record
 
 
 def test_a_command_gives_its_code_and_both_streams(web):
@@ -22,6 +25,15 @@ def test_a_command_gives_its_code_and_both_streams(web):
     assert web.exec(["printf", r"\377"]).stdout == "�"
     with pytest.raises(ValueError, match="needs a program"):
         web.exec([])
+
+
+def test_one_that_is_asleep_is_woken_by_a_command_and_one_that_was_stopped_is_not(web, layout):
+    web.stop()
+    with pytest.raises(SandboxfileError, match="is not running"):
+        web.exec(["true"])
+    mark_asleep(layout.sandbox(web.id))
+    assert web.exec(["echo", "awake"]).stdout == "awake\n"
+    assert not layout.sandbox(web.id).asleep.exists()
 
 
 def test_input_is_all_that_a_command_reads_and_without_it_there_is_none(web):
@@ -137,3 +149,37 @@ def test_the_network_log_is_read_as_records(web, layout):
     assert [record.fields for record in web.network_log()] == lines
     [blocked] = web.network_log(blocked=True)
     assert (blocked.target, blocked.fields["reason"]) == ("api.example.com:443", "no rule")
+
+
+def test_its_disk_is_kept_comes_back_and_goes_on_twice(web, layout):
+    web.stop()
+    disk = layout.sandbox(web.id).disk
+    with disk.open("ab") as file:
+        file.write(b"first")
+    assert web.checkpoint("good") == "good"
+    assert len(web.checkpoint()) == len("20261121-223405")
+    with pytest.raises(BusyError, match="good already"):
+        web.checkpoint("good")
+    with disk.open("ab") as file:
+        file.write(b"second")
+    now, then = web.fork("now"), web.fork("then", checkpoint="good")
+    assert (str(now), now.status()) == ("now", "stopped")
+    assert [b"second" in layout.sandbox(each.id).disk.read_bytes() for each in (now, then)] == [True, False]
+    web.start()
+    web.restore("good")
+    assert web.status() == "running"
+    assert disk.read_bytes().endswith(b"first")
+    for failing in (lambda: web.restore("none"), lambda: web.fork("No!"), lambda: web.fork("now")):
+        with pytest.raises(SandboxfileError):
+            failing()
+
+
+def test_a_protected_disk_is_lost_only_when_that_is_allowed(web, layout):
+    web.stop()
+    web.checkpoint("good")
+    paths = layout.sandbox(web.id)
+    write_record(paths, replace(read_record(paths), spec=replace(read_record(paths).spec, protect=True)))
+    with pytest.raises(SandboxfileError, match="protect"):
+        web.restore("good")
+    web.restore("good", allow_destroy=True)
+    assert web.status() == "stopped"

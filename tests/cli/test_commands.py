@@ -95,7 +95,8 @@ def test_a_wrong_file_is_shown_with_all_its_errors_and_nothing_is_planned(cli, p
 
 def test_an_unknown_name_is_refused_with_the_names_there_are(cli, project):
     (project / "sandbox.yaml").write_text(FILE)
-    assert "db, web" in cli("plan", "wbe", "--detailed-exitcode", code=1).stderr
+    assert "db, web" in cli("plan", "nothing-like-it", "--detailed-exitcode", code=1).stderr
+    assert "did you mean web?" in cli("plan", "wbe", "--detailed-exitcode", code=1).stderr
     assert "sbx ls -a" in cli("stop", "web", code=1).stderr
     assert "sbx ls -a" in cli("exec", "web", "true", code=125).stderr
 

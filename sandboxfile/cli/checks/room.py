@@ -18,7 +18,7 @@ OVERHEAD = 200 << 20  # bytes of host memory per sandbox besides its own: QEMU, 
 def check_room(layout: Layout, desired: DesiredState | None) -> list[Check]:
     """Room in general, and for the project here when there is one."""
     found = [
-        _disk("disk for sandboxes", layout.state),
+        _disk("disk for sandboxes", layout.state, ": `sbx prune --kept` and `sbx checkpoint --rm` help"),
         _disk("disk for images", layout.cache),
         _disk("disk for builds", Path(tempfile.gettempdir()), ", or set TMPDIR to a place that has it"),
         _memory(desired),

@@ -24,7 +24,7 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.plan import render_plan
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import NotFoundError, SandboxfileError, StaleError
-from sandboxfile.host import moving
+from sandboxfile.host import history, moving
 from sandboxfile.host.layout import SANDBOX_FILES
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record
 from sandboxfile.names import UNMANAGED, SandboxId, is_name
@@ -132,6 +132,8 @@ async def adopt(id: SandboxId, adoption: Adoption, timeout: float) -> int:
                 moving.move_back(layout, adoption.id, id)
             raise
         moving.settle(layout, adoption.id)
+        if id != adoption.id:
+            history.forget(layout, adoption.id.project)  # going back would take it for one that the last apply made
     return exits.OK
 
 
@@ -146,3 +148,4 @@ def _write(proposal: editing.Proposal) -> None:
             os.fsync(file.fileno())
     except FileExistsError as exc:
         raise StaleError(f"{proposal.path} was made meanwhile", hint="run the same command again") from exc
+    editing.keep_trust(proposal)

@@ -21,7 +21,9 @@ from sandboxfile.cli.applying import (
 )
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.running import run_async
+from sandboxfile.cli.trusting import settle_trust, trust
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.widening import add_widening_option, denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import StaleError, StateError
 from sandboxfile.host.plan_files import find_plan_key, read_plan
@@ -37,6 +39,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="FILE", help="what `sbx plan -o FILE` saved")
     add_apply_options(parser, asks=False)
     add_fit_option(parser)
+    add_widening_option(parser)
     parser.add_argument("-y", "--yes", action="store_true", default=False, help="do not ask")
     parser.set_defaults(shows_plan=True, yes=False)
 
@@ -59,11 +62,15 @@ async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Cons
     show_plan(plan, args, console)
     if has_errors(plan.diagnostics):
         return exits.FAILED
+    if denied([plan], args, console):
+        return exits.WIDENS
     if not plan.steps:
         return exits.OK
+    approved = settle_trust([plan], args, console)
     settle_secrets([plan], args, console)
     if not args.yes:
         confirm(console)
+    trust(approved)
     try:
         return await apply(plan, args, console)
     except StaleError:  # while somebody was asked, or another sbx was waited for

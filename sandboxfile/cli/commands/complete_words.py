@@ -7,13 +7,14 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.main import VERBS, VerbParser, build_parser
 from sandboxfile.cli.project import find_upward, known_sandboxes, project_here, this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.host.volumes import volume_ids
 from sandboxfile.names import UNMANAGED, SandboxId
 
 # Verbs whose free words are sandboxes that exist; those of _OF_FILE take names of the file.
 _EXISTING = (
     *("status", "exec", "shell", "logs", "stop", "start", "restart", "rm"),
     *("network log", "network summary", "network proxy", "policy suggest", "save", "attach", "review", "forward"),
-    "drift",
+    *("drift", "checkpoint", "restore", "fork", "rename"),
 )
 _FOR_AGENTS = ("run", "create")  # `run` takes sandboxes as well, those of the file that do not exist too
 _OF_RUN = ("--name", "-t", "--template", "--policy", "--cpus", "--memory", "--disk", "--detach-keys", "--lock-timeout")
@@ -71,6 +72,8 @@ def names(verb: str, args: argparse.Namespace) -> list[str]:
         return _tested_policies(args)
     if verb in _FOR_AGENTS:
         return _of_agents(verb, args)
+    if verb == "volume rm":
+        return [str(id) for id in volume_ids(this_layout())]
     if verb == "adopt":
         return [id.name for id in known_sandboxes(this_layout()) if id.project == UNMANAGED]
     if verb in _OF_FILE and (args.file or find_upward()):

@@ -14,6 +14,7 @@ import anyio
 from sandboxfile.cli import terminal
 from sandboxfile.cli.project import find_sandboxes, this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.waking import wake
 from sandboxfile.control.client import exec_streams
 from sandboxfile.control.messages import Exec
 from sandboxfile.errors import SandboxfileError
@@ -44,17 +45,28 @@ def add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-w", "--workdir", metavar="DIR", help="default: the first workspace")
 
 
-def run(args: argparse.Namespace, _console: Console) -> int:
+def run(args: argparse.Namespace, console: Console) -> int:
     command = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not command:
         raise SandboxfileError("no command given", hint=f"sbx exec {args.name} COMMAND, or sbx shell {args.name}")
     if args.detach and (args.interactive or args.tty):
         raise SandboxfileError("--detach leaves nobody to talk to: it excludes --interactive and --tty")
-    return execute(args, tuple(command), tty=args.tty, stdin=args.interactive, detach=args.detach)
+    return execute(args, console, tuple(command), tty=args.tty, stdin=args.interactive, detach=args.detach)
 
 
-def execute(args: argparse.Namespace, command: tuple[str, ...], *, tty: bool, stdin: bool, detach: bool = False) -> int:
-    """Run `command` in the sandbox that the arguments name, with this process's streams; gives its exit code."""
+def execute(
+    args: argparse.Namespace,
+    console: Console,
+    command: tuple[str, ...],
+    *,
+    tty: bool,
+    stdin: bool,
+    detach: bool = False,
+) -> int:
+    """Run `command` in the sandbox that the arguments name, with this process's streams; gives its exit code.
+
+    It is woken for that when it is asleep.
+    """
     [id] = find_sandboxes([args.name], args)
     message = Exec(
         argv=command,
@@ -65,6 +77,7 @@ def execute(args: argparse.Namespace, command: tuple[str, ...], *, tty: bool, st
         cwd=args.workdir,
         env=tuple(variables(args.env, os.environ)),
     )
+    wake(id, args, console)
     control = running(id)
     with ExitStack() as restored:
         restored.enter_context(terminal.flags_kept([0, 1, 2]))

@@ -10,6 +10,7 @@ from sandboxfile.cli.commands.exec import running
 from sandboxfile.cli.project import find_sandboxes
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.waking import wake
 from sandboxfile.model.desired import Port
 
 _FORM = "write PORT, HOST:PORT or ADDRESS:HOST:PORT, an IPv6 address in brackets"
@@ -28,6 +29,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     [id] = find_sandboxes([args.name], args)
+    wake(id, args, console)
     return run_async(partial(_forward, running(id), id.name, args.ports, console))
 
 

@@ -1,4 +1,4 @@
-"""List this user's sandboxes, of every project: those that run, with -a all."""
+"""List this user's sandboxes, of every project: those that run or are asleep, with -a all."""
 
 import argparse
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     found = anyio.run(observe_all, this_layout())
-    shown = [sandbox for sandbox in found if args.all or sandbox.status != "stopped"]
+    shown = [sandbox for sandbox in found if args.all or sandbox.status != "stopped" or sandbox.asleep]
     if args.format == "json":
         write_json([summary(sandbox) for sandbox in shown], console)
     elif args.quiet:

@@ -1,7 +1,8 @@
 """Remove from the cache what is not used: show it, ask, remove it. All of it can be built again.
 
 What killed builds left, layers of no image and kernels of other versions go always; images when no sandbox stands on
-them and nothing has used them for long. Saved templates, sandboxes and what is being built stay.
+them and nothing has used them for long. Saved templates, sandboxes with their checkpoints (`sbx checkpoint --rm`) and
+what is being built stay.
 """
 
 import argparse
@@ -11,14 +12,16 @@ from collections.abc import Sequence
 from functools import partial
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import confirm
+from sandboxfile.cli.applying import LOCK_TIMEOUT, confirm
 from sandboxfile.cli.project import this_layout
+from sandboxfile.cli.put_aside import give_up, in_words, room_taken
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.templates import standing_images
 from sandboxfile.cli.views.cache import choices_object, choices_table, use_in_words
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.text import roughly
+from sandboxfile.host.layout import Layout
 from sandboxfile.images import prune
 from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.values import parse_size
@@ -39,6 +42,9 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--keep-size", metavar="SIZE", type=_size, help="and more, oldest first, until the rest fits: 20GiB"
     )
     parser.add_argument("-a", "--all", action="store_true", help="every image that no sandbox stands on")
+    parser.add_argument(
+        "--kept", action="store_true", help="and what `up` has put aside: `sbx rollback` then brings no disk back"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would go")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument("--format", choices=("human", "json"), default="human")
@@ -64,19 +70,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
     unused = 0.0 if args.all else _age(LONG) if args.older_than is None else args.older_than
     rules = prune.Rules(platform_digest(), standing_images(layout), unused, args.keep_size)
     chosen = prune.choose(entries, rules, time.time())
+    aside = in_words(layout)
+    kept = room_taken(layout) if args.kept else 0
     if args.format == "human":
         _show(entries, chosen, args, console)
+        if aside:
+            console.say(aside if args.kept else f"{aside}; --kept removes it")
     if args.dry_run:
         removed = chosen
     else:
-        if chosen and not args.yes:
+        if (chosen or (args.kept and aside)) and not args.yes:
             confirm(console, "Remove this?")
         removed = []
         run_async(partial(_remove, chosen, removed, console))
+        if args.kept:
+            run_async(partial(_give_up, layout))
     if args.format == "json":
-        write_json({**choices_object(removed), "dry_run": args.dry_run}, console)
-    elif removed and not args.dry_run:
-        console.say(f"freed {roughly(sum(choice.entry.freed for choice in removed))}")
+        found = choices_object(removed)
+        write_json({**found, "freed": found["freed"] + kept, "dry_run": args.dry_run}, console)
+    elif (removed or kept) and not args.dry_run:
+        console.say(f"freed {roughly(sum(choice.entry.freed for choice in removed) + kept)}")
     return exits.OK
 
 
@@ -91,6 +104,11 @@ def _show(
         tell(f"frees {roughly(sum(choice.entry.freed for choice in chosen))}")
     else:
         console.say("nothing to remove")
+
+
+async def _give_up(layout: Layout) -> int:
+    await give_up(layout, LOCK_TIMEOUT)
+    return exits.OK
 
 
 async def _remove(chosen: Sequence[prune.Choice], removed: list[prune.Choice], console: Console) -> int:

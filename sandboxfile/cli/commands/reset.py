@@ -11,6 +11,7 @@ from anyio import to_thread
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options
 from sandboxfile.cli.project import known_sandboxes, this_layout
+from sandboxfile.cli.put_aside import give_up
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.verbs import remove_even_unreadable
 from sandboxfile.cli.views.console import Console
@@ -28,16 +29,20 @@ def run(args: argparse.Namespace, console: Console) -> int:
     layout = this_layout()
     code = remove_even_unreadable(known_sandboxes(layout), args, console)
     if code == exits.OK:
-        code = run_async(partial(remove_leftovers, layout, console))
+        code = run_async(partial(remove_leftovers, layout, args.lock_timeout, console))
         tell_what_stays(layout, console)
     return code
 
 
-async def remove_leftovers(layout: Layout, console: Console) -> int:
-    """Remove what killed builds left: machines and halves of images. What is being built stays."""
+async def remove_leftovers(layout: Layout, timeout: float, console: Console) -> int:
+    """Remove what was put aside, and what killed builds left: machines and halves of images.
+
+    What is being built stays.
+    """
     from sandboxfile.applying.storage import sweep_builds
 
     left = [entry for entry in prune.survey(layout) if entry.kind == "leftover"]
+    await give_up(layout, timeout)
     await to_thread.run_sync(sweep_builds, layout)
     gone = [entry for entry in left if await prune.remove(entry)]
     if gone:

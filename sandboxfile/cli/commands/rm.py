@@ -29,5 +29,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
     found: list[SandboxId] = []
     for name in args.names:
         with suppress(NotFoundError):
-            found += find_sandboxes([name], args)
+            found += find_sandboxes([name], args, several=True)
     return remove_even_unreadable(found, args, console)

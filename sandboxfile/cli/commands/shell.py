@@ -13,5 +13,5 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="a sandbox of this project, or PROJECT/NAME")
 
 
-def run(args: argparse.Namespace, _console: Console) -> int:
-    return execute(args, agent_command(NO_AGENT), tty=True, stdin=True)
+def run(args: argparse.Namespace, console: Console) -> int:
+    return execute(args, console, agent_command(NO_AGENT), tty=True, stdin=True)

@@ -7,10 +7,12 @@ import anyio
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.project import find_sandboxes, this_layout
+from sandboxfile.cli.reconciling.views import keeper
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.sandboxes import detail, page
 from sandboxfile.host.layout import SandboxPaths
+from sandboxfile.host.reconcilers import kept_by
 from sandboxfile.observe import observe_one
 
 
@@ -24,10 +26,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     [id] = find_sandboxes([args.name], args)
     sandbox = anyio.run(observe_one, layout, id)
     files = _files(layout.sandbox(id))
+    kept = kept_by(layout, sandbox.applied.source if sandbox.applied else "")
     if args.format == "json":
-        write_json(detail(sandbox, files), console)
+        write_json({**detail(sandbox, files), "reconcile": kept}, console)
     else:
-        console.print(page(sandbox, files, datetime.now(UTC)))
+        console.print(page(sandbox, files, datetime.now(UTC), keeper(kept)))
     return exits.OK
 
 

@@ -20,15 +20,18 @@ from sandboxfile.cli.applying import (
     fit_of,
     plan_and_apply,
 )
-from sandboxfile.cli.planning_options import add_plan_options, plan_options
+from sandboxfile.cli.commands.rollback import after_failure
+from sandboxfile.cli.planning_options import add_plan_options, plan_options, tell_unknown_profiles
 from sandboxfile.cli.project import load_project, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.sandboxes import main_process
+from sandboxfile.cli.widening import add_widening_option
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model.observed import ObservedSandbox
 from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
+from sandboxfile.planning.selection import select
 
 WAIT_TIMEOUT = 120.0  # seconds
 _POLL = 0.25
@@ -39,7 +42,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_apply_options(parser)
     add_fit_option(parser)
     add_frozen_option(parser)
-    parser.add_argument("--wait", action="store_true", help="wait until the main processes run, or have ended well")
+    add_widening_option(parser)
+    parser.add_argument(
+        "--rollback-on-failure", action="store_true", help="when a step fails, go back to how it was (`sbx rollback`)"
+    )
+    parser.add_argument(
+        "--wait", action="store_true", help="wait until main processes run, or have ended well, and all is healthy"
+    )
     parser.add_argument(
         "--wait-timeout",
         metavar="SECONDS",
@@ -52,14 +61,17 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, console: Console) -> int:
     desired = load_project(args, console)
     options = plan_options(args)
+    tell_unknown_profiles(args, desired, console)
 
     async def make_plans() -> list[Plan]:
         return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]
 
     code = plan_and_apply(make_plans, args, console)
     if code == exits.OK:
-        names = options.only or tuple(sandbox.id.name for sandbox in desired.sandboxes)
+        names = tuple(spec.id.name for spec in select(desired, options).chosen)
         code = run_async(partial(look_at, desired.project, names, args, console))
+    elif args.rollback_on_failure:
+        after_failure(desired.project, args, console)
     return code
 
 
@@ -84,7 +96,12 @@ async def look_at(project: str, names: Sequence[str], args: argparse.Namespace, 
 
 
 def settled(sandbox: ObservedSandbox) -> bool:
-    """Whether it runs, and its main process too or to a good end. Raises SandboxfileError when that cannot come."""
+    """Whether it runs, is healthy, and its main process runs too or to a good end; or whether it is asleep.
+
+    Raises SandboxfileError when that cannot come.
+    """
+    if sandbox.asleep:
+        return True
     if sandbox.machine is None or sandbox.status != "running":
         return False
     main = sandbox.machine.main
@@ -92,10 +109,16 @@ def settled(sandbox: ObservedSandbox) -> bool:
         raise SandboxfileError(
             f"the main process of {sandbox.id} {main_process(main)}", hint=f"sbx logs {sandbox.id} --main"
         )
-    return main.status != "waiting"
+    if sandbox.machine.check == "unhealthy":
+        raise SandboxfileError(
+            f"{sandbox.id} is unhealthy", hint=f"sbx status {sandbox.id}", output=sandbox.machine.check_output
+        )
+    return main.status != "waiting" and sandbox.machine.check != "starting"
 
 
 def describe(sandbox: ObservedSandbox) -> str:
     if sandbox.machine is None or sandbox.status != "running":
         return f"{sandbox.id} is {sandbox.status}"
+    if sandbox.machine.check == "starting":
+        return f"{sandbox.id} is not healthy yet"
     return f"{sandbox.id}: main process {main_process(sandbox.machine.main)}"

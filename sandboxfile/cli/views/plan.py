@@ -16,13 +16,19 @@ _COLORS = {
     "-": ("red",),
     "-/+": ("bold", "red"),
     "!!": ("bold", "red"),
+    "!": ("bold", "yellow"),
     "?": ("yellow",),
 }
 
 
 def render_plan(plan: Plan, console: Console) -> str:
     """The text of the plan."""
-    return "\n".join(_colored(line, console) for line in harmless(render.render(plan)).rstrip().splitlines())
+    return colored(render.render(plan), console)
+
+
+def colored(text: str, console: Console) -> str:
+    """Lines as those of a plan, made harmless."""
+    return "\n".join(_colored(line, console) for line in harmless(text).rstrip().splitlines())
 
 
 def _colored(line: str, console: Console) -> str:

@@ -1,13 +1,15 @@
 """Observed sandboxes as table, detail page and JSON objects. Pure; the JSON's keys are public surface."""
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from sandboxfile.cli.views.text import age, harmless, size, table
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import Workspace
+from sandboxfile.model.desired import Healthcheck, Workspace
+from sandboxfile.model.durations import duration as exactly
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import AgentSession, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer
@@ -18,6 +20,7 @@ _SESSIONS: dict[AgentSession, str] = {
     "detached": "its agent runs, with nobody at its terminal",
     "attached": "its agent runs, with somebody at its terminal",
 }
+_SHOWN = 20  # lines of a failed check's output
 HEADER = ("ID", "NAME", "AGENT", "STATUS", "WORKSPACE", "AGE")
 
 
@@ -33,8 +36,19 @@ def _cells(sandbox: ObservedSandbox, now: datetime) -> list[str]:
     workspaces = applied.spec.workspaces
     more = f" (+{len(workspaces) - 1})" if len(workspaces) > 1 else ""
     shown = workspaces[0].source + more if workspaces else "-"
-    status = sandbox.status if sandbox.disk_present else f"{sandbox.status} (disk missing)"
+    status = _status(sandbox)
     return [str(sandbox.id), sandbox.id.name, applied.spec.agent, status, shown, age(applied.created_at, now)]
+
+
+def _status(sandbox: ObservedSandbox) -> str:
+    """`running (healthy)`, as people know it from Docker."""
+    check = sandbox.machine.check if sandbox.machine is not None else "none"
+    notes = [
+        *(["disk missing"] if not sandbox.disk_present else []),
+        *(["asleep"] if sandbox.asleep else []),
+        *([check if check != "starting" else "health: starting"] if check != "none" else []),
+    ]
+    return f"{sandbox.status} ({', '.join(notes)})" if notes else sandbox.status
 
 
 def summary(sandbox: ObservedSandbox) -> dict[str, Any]:
@@ -52,6 +66,8 @@ def summary(sandbox: ObservedSandbox) -> dict[str, Any]:
         "created_at": applied.created_at if applied else None,
         "source": (applied.source or None) if applied else None,
         "problem": sandbox.problem,
+        "check": sandbox.machine.check if sandbox.machine else None,
+        "asleep": sandbox.asleep,
     }
 
 
@@ -79,15 +95,17 @@ def _plain(value: Any) -> dict[str, Any]:
     return fields
 
 
-def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime) -> str:
+def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime, kept: str = "") -> str:
     """`status` for people: a name and a value a line; an empty name goes on with the one above."""
-    lines = [("id", str(sandbox.id)), ("status", sandbox.status)]
+    asleep = " (asleep: the next use starts it)" if sandbox.asleep else ""
+    lines = [("id", str(sandbox.id)), ("status", sandbox.status + asleep)]
     if sandbox.problem:
         lines.append(("problem", sandbox.problem))
     if not sandbox.disk_present:
         lines.append(("problem", "the disk is missing"))
     lines += _applied_lines(sandbox, now)
     lines += _machine_lines(sandbox, now)
+    lines += [("kept by", kept)] if kept else []
     lines += [(name.replace("_", " "), path) for name, path in files.items()]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {harmless(text)}".rstrip() for name, text in lines)
@@ -108,10 +126,18 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         ("setup", f"{applied.setup_done} of {len(spec.setup)} commands done" if spec.setup else "none"),
         ("protect", "yes" if spec.protect else "no"),
     ]
+    if spec.healthcheck is not None:
+        lines.append(("healthcheck", _healthcheck(spec.healthcheck)))
+    if spec.idle_stop:
+        lines.append(("idle stop", f"when nothing was done in it for {exactly(spec.idle_stop)}"))
     attached = None if sandbox.machine is None else sandbox.machine.workspaces
     for position, workspace in enumerate(spec.workspaces):
         missing = "" if attached is None or workspace in attached else " (not attached)"
         lines.append(("" if position else "workspaces", _workspace(workspace) + missing))
+    plugged = None if sandbox.machine is None else sandbox.machine.mounts
+    for position, mount in enumerate(spec.mounts):
+        missing = "" if plugged is None or mount in plugged else " (not attached)"
+        lines.append(("" if position else "volumes", f"{mount.volume} at {mount.target}{missing}"))
     for position, layer in enumerate(spec.policy.layers):
         lines.append(("" if position else "policy", _layer(layer)))
     for position, credential in enumerate(spec.policy.credentials):
@@ -121,6 +147,12 @@ def _applied_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         missing = "" if sandbox.machine is None or port in listening else " (not listening)"
         lines.append(("" if position else "ports", port.text + missing))
     return lines
+
+
+def _healthcheck(check: Healthcheck) -> str:
+    times = f"every {exactly(check.interval)}, {exactly(check.timeout)} at most, {check.retries} failures in a row"
+    start = f" after {exactly(check.start_period)}" if check.start_period else ""
+    return f"{shlex.join(check.command.argv)} ({times}{start})"
 
 
 def _secret(credential: Credential) -> str:
@@ -164,9 +196,18 @@ def _machine_lines(sandbox: ObservedSandbox, now: datetime) -> list[tuple[str, s
         ("started", f"{machine.started_at} ({age(machine.started_at, now)} ago)"),
         ("accelerator", machine.accelerator + emulated),
         ("main process", main_process(machine.main)),
+        *_health(machine),
         ("session", _SESSIONS[machine.session]),
         ("egress", _egress(sandbox, machine)),
     ]
+
+
+def _health(machine: Machine) -> list[tuple[str, str]]:
+    """What its healthcheck has found; nothing where there is none."""
+    if machine.check == "none":
+        return []
+    why, *output = machine.check_output.splitlines() or [""]
+    return [("health", f"{machine.check}: {why}" if why else machine.check), *(("", line) for line in output[-_SHOWN:])]
 
 
 def main_process(main: MainProcess) -> str:

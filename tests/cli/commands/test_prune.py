@@ -4,6 +4,7 @@ import json
 import os
 
 from sandboxfile.images import cache
+from sandboxfile.names import SandboxId
 
 
 def removed(said):
@@ -93,3 +94,21 @@ def test_state_is_never_touched(cli, layout, make_saved, stopped):
 def test_ages_and_sizes_that_are_none_are_refused(cli):
     assert "36h" in cli("prune", "--older-than", "7 weeks", code=64).stderr
     assert "20GiB" in cli("prune", "--keep-size", "much", code=64).stderr
+
+
+def test_what_is_put_aside_is_said_and_goes_when_asked_for(cli, layout, stopped):
+    root = stopped("web").root
+    place = layout.kept(SandboxId("shop", "web"))
+    place.parent.mkdir(parents=True)
+    root.rename(place)
+    (place / "disk.qcow2").write_bytes(b"x" * 8192)
+    said = cli("prune", "-y").stderr
+    assert "put aside for `sbx rollback`" in said
+    assert "(shop); --kept removes it" in said
+    assert "--yes" in cli("prune", "--kept", code=1).stderr
+    assert json.loads(cli("prune", "--kept", "--dry-run", "--format", "json").stdout)["freed"] > 0
+    assert place.is_dir()
+    assert "freed" in cli("prune", "--kept", "-y").stderr
+    assert not place.exists()
+    assert list(layout.trash.iterdir()) == []
+    assert "put aside" not in cli("prune", "-y").stderr

@@ -3,7 +3,7 @@
 import os
 
 from sandboxfile.images import cache
-from sandboxfile.names import BUILDS
+from sandboxfile.names import BUILDS, SandboxId
 
 
 def test_sandboxes_go_and_saved_templates_and_the_cache_are_said_to_stay(cli, stopped, make_saved, make_image):
@@ -39,3 +39,12 @@ def test_what_is_being_built_stays(cli, layout):
     finally:
         os.close(lock)
     assert half.exists()
+
+
+def test_what_was_put_aside_goes(cli, layout, stopped):
+    place = layout.kept(SandboxId("shop", "web"))
+    place.parent.mkdir(parents=True)
+    stopped("web").root.rename(place)
+    cli("reset", "-y")
+    assert not place.exists()
+    assert list(layout.trash.iterdir()) == []

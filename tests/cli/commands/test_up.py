@@ -1,5 +1,7 @@
 """`up --wait`: what counts as running."""
 
+from dataclasses import replace
+
 import pytest
 
 from sandboxfile.cli.commands.up import describe, settled
@@ -38,3 +40,24 @@ def test_a_machine_that_does_not_run_is_not_settled():
     assert not settled(sandbox("starting"))
     assert not settled(ObservedSandbox(ID, "stopped", None))
     assert describe(ObservedSandbox(ID, "stopped", None)) == "shop/web is stopped"
+
+
+@pytest.mark.parametrize(("check", "expected"), [("none", True), ("healthy", True), ("starting", False)])
+def test_what_has_a_healthcheck_must_be_healthy(check, expected):
+    there = sandbox()
+    there = replace(there, machine=replace(there.machine, check=check))
+    assert settled(there) is expected
+    if not expected:
+        assert describe(there) == "shop/web is not healthy yet"
+
+
+def test_what_is_unhealthy_is_not_waited_for():
+    there = sandbox()
+    there = replace(there, machine=replace(there.machine, check="unhealthy", check_output="it exited with 1\nrefused"))
+    with pytest.raises(SandboxfileError, match="shop/web is unhealthy") as caught:
+        settled(there)
+    assert caught.value.details() == ["hint: sbx status shop/web", "  it exited with 1", "  refused"]
+
+
+def test_what_is_asleep_is_as_it_should_be():
+    assert settled(ObservedSandbox(ID, "stopped", None, asleep=True))

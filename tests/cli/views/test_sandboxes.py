@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from sandboxfile.cli.views.sandboxes import detail, listing, main_process, page, summary
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Port, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, Healthcheck, Image, Mount, Port, Resources, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer, Policy
@@ -48,12 +48,22 @@ def test_the_json_object_has_the_same_keys_in_every_state():
     keys = {tuple(summary(sandbox)) for sandbox in (RUNNING, STOPPED, BROKEN)}
     (found,) = keys
     assert found[:6] == ("id", "project", "name", "managed", "status", "agent")
-    assert found[6:] == ("template", "workspaces", "created_at", "source", "problem")
+    assert found[6:] == ("template", "workspaces", "created_at", "source", "problem", "check", "asleep")
     assert summary(RUNNING)["workspaces"][1] == {"source": "/docs", "target": "/opt/docs", "mode": "ro", "protect": ()}
     keys = {tuple(detail(sandbox, {})) for sandbox in (RUNNING, STOPPED, BROKEN)}
     assert len(keys) == 1
     assert detail(RUNNING, {})["spec"]["env"] == {"A": "1"}
     assert detail(RUNNING, {})["machine"]["main"]["restarts"] == 2
+
+
+def test_the_page_says_which_volumes_are_attached():
+    mounts = (Mount("/data", "data"), Mount("/more", "spare"))
+    spec = replace(SPEC, mounts=mounts)
+    there = replace(RUNNING, applied=replace(APPLIED, spec=spec), machine=replace(MACHINE, mounts=mounts[:1]))
+    shown = [line.strip() for line in page(there, {}, NOW).splitlines()]
+    at = shown.index("volumes       data at /data")
+    assert shown[at + 1] == "spare at /more (not attached)"
+    assert detail(there, {})["machine"]["mounts"] == ({"target": "/data", "volume": "data"},)
 
 
 def test_the_page_says_what_runs_what_is_missing_and_that_emulation_protects_nothing():
@@ -138,3 +148,40 @@ def test_digests_of_secrets_are_not_shown():
     shown = detail(replace(RUNNING, machine=machine), {})
     assert "secrets" not in shown["machine"]
     assert "a-digest" not in repr(shown)
+
+
+CHECKED = replace(
+    RUNNING,
+    applied=replace(
+        APPLIED,
+        spec=replace(SPEC, healthcheck=Healthcheck(Command(("probe", "a b")), 5.0, retries=2), idle_stop=90.0),
+    ),
+)
+
+
+def checked(check, output=""):
+    return replace(CHECKED, machine=replace(MACHINE, check=check, check_output=output))
+
+
+def test_the_list_says_how_healthy_each_is_and_which_ones_sleep():
+    asleep = replace(STOPPED, asleep=True)
+    shown = listing([*map(checked, ("starting", "healthy", "unhealthy")), asleep], NOW)
+    assert [line.split("claude")[1].split("/code")[0].split(" -")[0].strip() for line in shown.splitlines()[1:]] == [
+        "running (health: starting)",
+        "running (healthy)",
+        "running (unhealthy)",
+        "stopped (asleep)",
+    ]
+    assert [summary(each)["check"] for each in (checked("healthy"), RUNNING, STOPPED)] == ["healthy", "none", None]
+    assert [summary(each)["asleep"] for each in (RUNNING, asleep)] == [False, True]
+
+
+def test_the_page_says_what_is_looked_at_and_why_that_failed():
+    shown = page(checked("unhealthy", "it exited with 1\nrefused\n\x1b[31m"), {}, NOW).splitlines()
+    assert "healthcheck   probe 'a b' (every 5s, 30s at most, 2 failures in a row)" in shown
+    assert "idle stop     when nothing was done in it for 1m30s" in shown
+    at = shown.index("health        unhealthy: it exited with 1")
+    assert shown[at + 1 : at + 3] == ["              refused", "              \N{REPLACEMENT CHARACTER}[31m"]
+    assert "health        healthy" in page(checked("healthy"), {}, NOW).splitlines()
+    assert "health " not in page(RUNNING, {}, NOW)
+    assert "stopped (asleep: the next use starts it)" in page(replace(STOPPED, asleep=True), {}, NOW)

@@ -27,8 +27,11 @@ from sandboxfile.host.layout import LOCK_FILE, Layout
 from sandboxfile.host.lock_file import read_lock, write_lock
 from sandboxfile.host.statedir import ensure_directories
 from sandboxfile.host.tasks import together
-from sandboxfile.model.lock import Lock, LockedTemplate
+from sandboxfile.host.trust import carry_over
+from sandboxfile.model.desired import FileContent
+from sandboxfile.model.lock import Lock, LockedTemplate, encode_lock
 from sandboxfile.model.template import DesiredTemplate
+from sandboxfile.planning.trusting import digest_of
 from sandboxfile.resolve.locking import LockState, carried, differences, lock_problems, pinned, unpinnable
 from sandboxfile.resolve.templates import named
 
@@ -181,7 +184,10 @@ def _write(
             console.warn(harmless(f"{name}: no lock holds {'; '.join(loose)}"))
     if read_lock(loaded.lock.path).lock != loaded.lock.lock:
         raise StaleError(f"{loaded.lock.path} was changed meanwhile, and is left as it is", hint="run it again")
-    wrote = write_lock(loaded.lock.path, Lock({**kept, **done}))
+    lock = Lock({**kept, **done})
+    wrote = write_lock(loaded.lock.path, lock)
+    before = FileContent(str(loaded.lock.path.absolute()), loaded.lock.digest)
+    carry_over(this_layout(), before, digest_of(encode_lock(lock)))
     console.say(f"{'wrote' if wrote else 'nothing new for'} {loaded.lock.path}")
     return exits.OK
 
