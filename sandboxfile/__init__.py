@@ -31,6 +31,14 @@ images: the origin's is made on the host (mmdebstrap, a registry, a builder), a 
 behind the template's policy. Layers are merged as data, never unpacked one upon another; the list of what is in the
 result has the content's digest, and the result becomes one ext4 disk. `applying/building.py` has the whole way.
 
+Disks that stay. A volume is a disk of the project, in a directory of its own; its lock, held by supervisor and QEMU,
+says who has it. Checkpoints are copies of a sandbox's disk beside it. What an apply replaces is put aside until the
+next one, with how everything was, for `sbx rollback`.
+
+Who is believed. A plan says by what each sandbox may do more (`planning/widening.py`, proved rule by rule). Files that
+an agent could have written since a person approved them are in doubt (`planning/trusting.py`), and change nothing that
+nobody was asked about. `sbx reconcile` loads a commit's own content, out of every sandbox's reach.
+
 What must be kept compatible, in one place:
 
     sandbox.yaml          model/spec.py        schemas/sandbox.schema.json is made from it
@@ -43,9 +51,11 @@ What must be kept compatible, in one place:
     control messages      control/messages.py  VERSION
     egress messages       control/egress.py    VERSION
     network log           gateway/log.py       what `sbx network log --format json` prints
-    saved plans, drift    planning/saved.py    VERSION; planning/drift.py JSON_VERSION
+    saved plans, drift    planning/saved.py    VERSION; planning/drift.py, planning/comparing.py JSON_VERSION
     approvals, secrets    host/approvals.py, secrets/store.py
-    trust.json            host/trust.py
+    trust.json            host/trust.py        VERSION
+    before.json           host/history.py      VERSION
+    reconcile's status    host/reconcilers.py  VERSION
     review.json           host/review.py
     sandbox.lock          model/lock.py
     saved templates       images/saved.py

@@ -25,7 +25,7 @@ from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.host.project_files import located, overrides_of, read_named
 from sandboxfile.host.reading import DISK, Reader
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
-from sandboxfile.host.trust import expose
+from sandboxfile.host.trust import expose, remembered
 from sandboxfile.host.variables import Variables, read_variables
 from sandboxfile.language.document import decode
 from sandboxfile.language.loading import Text, load_files
@@ -34,14 +34,22 @@ from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import ObservedState
-from sandboxfile.model.plan import CreateSandbox, Plan, PlanOptions, ProvideSecrets, StartSandbox, UpdateRecord
+from sandboxfile.model.plan import (
+    CreateSandbox,
+    DeleteVolume,
+    Plan,
+    PlanOptions,
+    ProvideSecrets,
+    StartSandbox,
+    UpdateRecord,
+)
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import as_warnings, check_fit
 from sandboxfile.planning.rollback import plan_rollback
-from sandboxfile.planning.trusting import ABSENT, contents, covers, digest_of, opened_by
+from sandboxfile.planning.trusting import ABSENT, closed_by, contents, covers, digest_of, guards_of
 from sandboxfile.planning.verbs import Verb, plan_volume_deletion
 from sandboxfile.resolve.locking import LockState, cached_problems, lock_problems, lock_state
 from sandboxfile.resolve.policies import PolicyTest, policy_tests
@@ -74,7 +82,8 @@ class Loaded:
     `file` is what could be understood of it; `whole` when that is all, and the policy files of user and machine are
     right too. Only then there are `policy_tests`: those of all policies in sight. What `lock` pins is in `desired`;
     `lock_states` say how each template stands with it. `root` is the tree of the file, with its variables replaced.
-    `files` are all that it was read from, policies of user and machine excepted, each as it was when it was read.
+    `files` are all of the project that it was read from, each as it was when it was read; `configuration` what of this
+    user and machine shapes it besides. `desired` has both.
     """
 
     desired: DesiredState | None
@@ -87,6 +96,12 @@ class Loaded:
     lock_states: tuple[LockState, ...] = ()
     root: Node | None = None
     files: tuple[FileContent, ...] = ()
+    configuration: tuple[FileContent, ...] = ()
+
+    @property
+    def everything(self) -> tuple[FileContent, ...]:
+        """`files` and `configuration`."""
+        return contents((*_pairs(self.files), *_pairs(self.configuration)))
 
 
 def load(
@@ -123,7 +138,7 @@ def load(
     found = lock_problems(states, loaded.file, named, used if frozen else ()) if frozen is not None else ()
     return replace(
         loaded,
-        desired=None if has_errors(found) else replace(desired, files=loaded.files),
+        desired=None if has_errors(found) else replace(desired, files=loaded.everything),
         diagnostics=in_order((*loaded.diagnostics, *found, *workspace_credentials(desired))),
         lock_states=states,
     )
@@ -143,9 +158,8 @@ def load_command(text: str, layout: Layout, beside: Path = NOWHERE, *, machine_p
         return replace(loaded, desired=None)
     desired, states = lock_state(loaded.desired, lock.lock)
     diagnostics = in_order((*loaded.diagnostics, *workspace_credentials(desired)))
-    files = _with_lock(loaded.files, lock)
-    desired = replace(desired, files=files)
-    return replace(loaded, desired=desired, diagnostics=diagnostics, lock_states=states, files=files)
+    loaded = replace(loaded, diagnostics=diagnostics, lock_states=states, files=_with_lock(loaded.files, lock))
+    return replace(loaded, desired=replace(desired, files=loaded.everything))
 
 
 def _load(
@@ -197,7 +211,8 @@ def _load(
     tests = policy_tests(file, inputs) if file.whole else ()
     root = files.document.root
     read = contents((*_texts(used.sources, files.sources, beside, command), *contents_of(inputs)))
-    return Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root, files=read)
+    loaded = Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
+    return replace(loaded, files=read, configuration=contents(_pairs(inputs.configuration)))
 
 
 def _texts(
@@ -217,7 +232,11 @@ def _absolute(name: str) -> str:
 
 def _with_lock(files: tuple[FileContent, ...], lock: LockFile) -> tuple[FileContent, ...]:
     here = () if lock.path.parent == NOWHERE.parent else ((_absolute(str(lock.path)), lock.digest),)
-    return contents((*((file.path, file.digest) for file in files), *here))
+    return contents((*_pairs(files), *here))
+
+
+def _pairs(files: Collection[FileContent]) -> Iterator[tuple[str, str]]:
+    return ((file.path, file.digest) for file in files)
 
 
 def _upon(path: Path, given: Given, reader: Reader) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
@@ -238,8 +257,11 @@ async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions,
     observed = await observe(layout, desired.project)
     made = plan(desired, observed, options)
     made = refused(made, cached_problems(desired, observed.images))
-    if options.goal == "up":  # whoever takes down has no need of what the file says
+    if options.goal == "up":
         made = replace(made, files=desired.files, whole=covers(desired, options))
+    elif any(isinstance(step.operation, DeleteVolume) for step in made.steps):
+        # Else whoever takes down has no need of what the file says; data are lost by its word alone.
+        made = replace(made, files=desired.files, whole=False)
     return fitted([(made, observed)], layout, fit)[0]
 
 
@@ -331,7 +353,7 @@ async def apply_plan(
         if steps is not None and on_interrupted is not None:
             on_interrupted(steps)
         await anyio.to_thread.run_sync(sweep, layout, plan.project)
-        expose(layout, opened_by(plan))
+        expose(layout, guards_of(plan), remembered(layout, closed_by(plan)), [file.path for file in plan.files])
         remembering = Remembering(layout, plan)
         with Journal(layout.journal(plan.project), plan) as journal:
 

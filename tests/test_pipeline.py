@@ -16,13 +16,14 @@ from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError, 
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
 from sandboxfile.host.trust import read_trust
+from sandboxfile.host.volumes import record_source
 from sandboxfile.images import cache
 from sandboxfile.images.boot.platform import platform_digest
 from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
 from sandboxfile.model.lock import Lock, encode_lock
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import PlanOptions
-from sandboxfile.names import UNMANAGED, SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 
 FILE = """\
 name: shop
@@ -471,7 +472,8 @@ def test_all_that_a_file_was_read_from_is_told_as_it_was_when_it_was_read(file, 
     assert loaded.desired is not None, loaded.diagnostics
     told = {each.path.removeprefix(f"{project}/"): each.digest for each in loaded.files}
     assert told == {**{name: digest_of(text) for name, text in texts.items()}, "sandbox.override.yml": ""}
-    assert loaded.desired.files == loaded.files
+    assert loaded.desired.files == loaded.everything
+    assert set(loaded.everything) == {*loaded.files, *loaded.configuration}
 
 
 def test_what_is_not_there_is_told_too_and_what_was_not_looked_for_is_not(file, layout):
@@ -490,11 +492,36 @@ def test_a_relative_name_is_told_as_the_file_that_it_is(file, layout, monkeypatc
 
 
 def test_a_plan_says_what_it_was_made_from_and_whether_that_is_all(file, layout):
-    files = pipeline.load(file, layout).files
+    files = pipeline.load(file, layout).everything
     made = plan(file, layout)
     assert (made.files, made.whole) == (files, True)
     assert not plan(file, layout, only=("web",)).whole
     assert plan(file, layout, goal="down").files == ()
+
+
+def test_a_plan_that_deletes_volumes_says_what_it_was_made_from_and_is_not_all_of_it(file, layout):
+    paths = layout.volume(VolumeId("shop", "ledger"))
+    paths.root.mkdir(parents=True)
+    paths.disk.touch()
+    made = plan(file, layout, goal="down", volumes=True)
+    assert [(change.subject, change.action) for change in made.changes] == [("volume ledger", "delete")]
+    assert (made.files, made.whole) == (pipeline.load(file, layout).everything, False)
+    assert plan(file, layout, goal="down").files == ()
+
+
+def test_the_volumes_of_another_file_are_not_deleted_and_not_mounted(file, layout):
+    other = file.with_name("other.yaml")
+    other.touch()
+    paths = layout.volume(VolumeId("shop", "ledger"))
+    paths.root.mkdir(parents=True)
+    paths.disk.touch()
+    record_source(paths, str(other))
+    for options in ({"goal": "down", "volumes": True}, {}):
+        made = plan(file, layout, **options)
+        assert made.steps == ()
+        assert [each.summary for each in made.diagnostics] == ["Project name in use"]
+    other.unlink()
+    assert plan(file, layout, goal="down", volumes=True).steps
 
 
 def test_a_directory_is_remembered_before_a_sandbox_can_write_to_it(file, layout, monkeypatch):
@@ -508,6 +535,45 @@ def test_a_directory_is_remembered_before_a_sandbox_can_write_to_it(file, layout
     with pytest.raises(HostError):
         apply(plan(file, layout), layout)
     assert seen == [{str(file.parent)}]
+
+
+def test_a_directory_of_a_sandbox_on_record_is_remembered_before_the_sandbox_is_gone(file, layout, monkeypatch):
+    seen = []
+
+    async def execute(*_, **__):
+        seen.append(read_trust(layout).exposed)
+        raise HostError("stopped here")
+
+    desired = load(file, layout)
+    ensure_directories(layout)
+    for spec in desired.sandboxes:  # as made by a program that remembered nothing
+        paths = layout.sandbox(spec.id)
+        paths.root.mkdir(parents=True)
+        write_record(paths, Applied(spec, desired.source, "2026-01-02T03:04:05+00:00", 0))
+    monkeypatch.setattr("sandboxfile.applying.executor.execute", execute)
+    with pytest.raises(HostError):
+        apply(plan(file, layout, goal="down", allow_destroy=True), layout)
+    assert seen == [{str(file.parent)}]
+
+
+def test_what_of_the_host_shapes_sandboxes_is_protected_and_told(file, layout, clean_home, monkeypatch):
+    layout = replace(layout, config=clean_home / "project/settings")
+    npmrc = file.parent / ".npmrc"
+    npmrc.write_text("registry=https://npm.example.com/\n")
+    monkeypatch.setenv("NPM_CONFIG_USERCONFIG", str(npmrc))
+    file.write_text("sandboxes: {web: {workspaces: [./src], policy: {allow: [{preset: npm}]}}}\n")
+    (file.parent / "src").mkdir()
+    loaded = pipeline.load(file, layout)
+    told = {each.path: each.digest for each in loaded.configuration}
+    assert told[str(npmrc)] == digest_of(npmrc.read_text())
+    assert told[str(layout.user_policy)] == ""
+    policy_file(layout.user_policy, "policies: {mine: {}}\n")
+    later = {each.path: each.digest for each in pipeline.load(file, layout).desired.files}
+    assert later[str(layout.user_policy)] == digest_of("policies: {mine: {}}\n")
+    file.write_text(file.read_text().replace("./src", "."))
+    assert "Unsafe workspace" in [each.summary for each in pipeline.load(file, layout).diagnostics]
+    (workspace,) = load(file, replace(layout, config=clean_home / "settings")).sandboxes[0].workspaces
+    assert ".npmrc" in workspace.protect
 
 
 def test_a_record_of_trust_that_cannot_be_read_stops_who_opens_a_directory(file, layout):

@@ -78,7 +78,9 @@ class HostDrivers:
                 await self._update_record(operation)
             case operations.GrowDisk(id, size):
                 await self._grow_disk(id, size)
-            case operations.CreateVolume() | operations.GrowVolume() | operations.DeleteVolume():
+            case operations.CreateVolume() | operations.RecordVolume():
+                await _change_volume(self.layout, operation)
+            case operations.GrowVolume() | operations.DeleteVolume():
                 await _change_volume(self.layout, operation)
             case _:
                 await self._store(operation, report)
@@ -174,13 +176,16 @@ class HostDrivers:
 
 
 async def _change_volume(
-    layout: Layout, operation: operations.CreateVolume | operations.GrowVolume | operations.DeleteVolume
+    layout: Layout,
+    operation: operations.CreateVolume | operations.RecordVolume | operations.GrowVolume | operations.DeleteVolume,
 ) -> None:
-    from sandboxfile.applying.volumes import create_volume, delete_volume, grow_volume
+    from sandboxfile.applying.volumes import create_volume, delete_volume, grow_volume, record_volume
 
     match operation:
-        case operations.CreateVolume(id, size):
-            await create_volume(layout, id, size)
+        case operations.CreateVolume(id, size, source):
+            await create_volume(layout, id, size, source)
+        case operations.RecordVolume(id, source):
+            await to_thread.run_sync(record_volume, layout, id, source)
         case operations.GrowVolume(id, size):
             await grow_volume(layout, id, size)
         case operations.DeleteVolume(id):

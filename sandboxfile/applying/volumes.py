@@ -16,13 +16,13 @@ from anyio import to_thread
 
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import GrowVolume
-from sandboxfile.errors import HostError
+from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.capacity import SYSTEM_DIRECTORIES
 from sandboxfile.host.durable import sync_directory
 from sandboxfile.host.layout import Layout, VolumePaths
 from sandboxfile.host.process import run
 from sandboxfile.host.statedir import is_locked
-from sandboxfile.host.volumes import NEW, lock_volume, volume_holder
+from sandboxfile.host.volumes import NEW, lock_volume, record_source, volume_holder
 from sandboxfile.images.disk import BLOCK, FEATURES, INODE, LARGEST, MIB
 from sandboxfile.names import VolumeId
 from sandboxfile.vm.disks import grow_disk
@@ -32,8 +32,8 @@ _LARGEST_JOURNAL = 64 * MIB
 _GROW_TIMEOUT = 600.0  # seconds
 
 
-async def create_volume(layout: Layout, id: VolumeId, size: int) -> None:
-    """Make an empty volume, and rename it into place. Existing: makes it larger where it is too small.
+async def create_volume(layout: Layout, id: VolumeId, size: int, source: str = "") -> None:
+    """Make an empty volume of the file `source`, and rename it into place. Existing: makes it larger where too small.
 
     Raises HostError when the disk is full or a program is missing.
     """
@@ -46,6 +46,7 @@ async def create_volume(layout: Layout, id: VolumeId, size: int) -> None:
     try:
         new.root.mkdir(mode=0o700, parents=True)
         await _make_disk(new, size)
+        record_source(new, source)
         await to_thread.run_sync(_on_disk, new.disk)
         await to_thread.run_sync(_remove_tree, paths.root)  # without a disk it is no volume
         new.root.rename(paths.root)
@@ -91,6 +92,17 @@ async def grow_volume(layout: Layout, id: VolumeId, size: int) -> None:
         await grow_disk(layout.volume(id).disk, size)
     finally:
         os.close(lock)
+
+
+def record_volume(layout: Layout, id: VolumeId, source: str) -> None:
+    """Say which file a volume is of. Raises NotFoundError, HostError."""
+    paths = layout.volume(id)
+    if not paths.disk.exists():
+        raise NotFoundError(f"there is no volume {id}", hint="plan again")
+    try:
+        record_source(paths, source)
+    except OSError as exc:
+        raise HostError(f"cannot write {paths.record}: {exc.strerror or exc}", hint="is the disk full?") from exc
 
 
 async def delete_volume(layout: Layout, id: VolumeId) -> None:

@@ -1,8 +1,9 @@
 """Before files are applied: whether somebody has looked at what a sandbox could have written into them.
 
 At a terminal the files are named with the plan, and yes to the plan approves them. Where nobody is asked, files that
-are in doubt may do all that widens nothing; they stay in doubt then, for what they say today may mean more tomorrow
-(another profile, another variable). Files that no sandbox could ever write to are approved by being applied.
+are in doubt change nothing of what was applied: what runs may go on, start and be restarted as it was. That a change
+widens nothing is not enough: the command of another sandbox is a neutral change, and does all that this one may. Files
+that no sandbox could write to since they were approved, or ever, are approved by being applied.
 
 A saved plan has its files with it, under its seal: the same is asked of them when it is applied.
 """
@@ -17,28 +18,26 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.trust import approve, find_doubts
 from sandboxfile.model.desired import FileContent
-from sandboxfile.model.plan import Plan, Shift
-from sandboxfile.planning.trusting import Doubt
-from sandboxfile.planning.widening import widening
+from sandboxfile.model.plan import Plan
+from sandboxfile.planning.trusting import Doubt, alters, what_it_does
 
-_TOLD = 20  # ways in which a plan widens
+_TOLD = 20  # lines about what a plan does
 HINT = "look at them (git diff), then run it at a terminal and answer, or approve them as they are: sbx trust"
 
 
 class FilesNotTrusted(SandboxfileError):
-    """A plan widens, and its files are not as somebody approved them, and a sandbox could have written them.
+    """A plan changes something, and its files are not as somebody approved them, and a sandbox could have written them.
 
     Nothing was changed. `doubts` are the files.
     """
 
-    def __init__(self, doubts: Sequence[Doubt], shifts: Sequence[Shift]) -> None:
-        more = [f"  and {len(shifts) - _TOLD} more"] if len(shifts) > _TOLD else []
+    def __init__(self, doubts: Sequence[Doubt], does: Sequence[str]) -> None:
+        more = [f"  and {len(does) - _TOLD} more"] if len(does) > _TOLD else []
         said = [
-            "nothing was changed: the plan widens what sandboxes may do, and a sandbox could have written these files",
-            "since somebody approved them:",
+            "nothing was changed: a sandbox could have written these files since somebody approved them:",
             *(f"  {doubt.words}" for doubt in doubts),
-            "what it widens:",
-            *(f"  {shift.text}" for shift in shifts[:_TOLD]),
+            "what the plan changes:",
+            *(f"  {sentence}" for sentence in does[:_TOLD]),
             *more,
         ]
         super().__init__("\n".join(said), hint=HINT)
@@ -56,24 +55,22 @@ def settle_trust(plans: Collection[Plan], args: argparse.Namespace, console: Con
     doubts = _doubts(plans, layout)
     if not doubts:
         return _files(plans)
-    shifts = _widening(plans)
-    if args.yes and not shifts:
-        return unattended(plans, layout)
+    if args.yes and not _altering(plans):
+        return ()
     whole = all(plan.whole for plan in plans)
     console.say(harmless(told(doubts, whole=whole)))
     if args.yes and not console.ask("Go on with these files as they are?"):
-        raise FilesNotTrusted(doubts, shifts)
+        raise FilesNotTrusted(doubts, _told(plans))
     return _files(plans) if whole else _without(plans, doubts)
 
 
 def unattended(plans: Collection[Plan], layout: Layout) -> tuple[FileContent, ...]:
     """The same where nobody is asked, and nothing said. Raises FilesNotTrusted, StateError."""
-    shifts = _widening(plans)
-    if not shifts:
+    if not _altering(plans):
         return ()
     doubts = _doubts(plans, layout)
     if doubts:
-        raise FilesNotTrusted(doubts, shifts)
+        raise FilesNotTrusted(doubts, _told(plans))
     return _files(plans)
 
 
@@ -94,7 +91,7 @@ def told(doubts: Sequence[Doubt], *, whole: bool = True) -> str:
 
 def doubts_told(plan: Plan, console: Console) -> None:
     """For who only looks at a plan: the files in doubt, when `--yes` would not apply it for their sake."""
-    if widening(plan) and (doubts := _doubts([plan], this_layout())):
+    if alters(plan) and (doubts := _doubts([plan], this_layout())):
         console.warn(harmless("not as approved, and a sandbox could have written them: `up --yes` refuses this plan"))
         for doubt in doubts:
             console.say(harmless(f"  {doubt.words}"))
@@ -105,9 +102,13 @@ def _doubts(plans: Collection[Plan], layout: Layout) -> tuple[Doubt, ...]:
     return find_doubts(layout, files) if files else ()
 
 
-def _widening(plans: Collection[Plan]) -> tuple[Shift, ...]:
+def _altering(plans: Collection[Plan]) -> list[Plan]:
     """Of plans that are made from files: what a command asks for is asked for by who typed it."""
-    return tuple(shift for plan in plans if plan.files for shift in widening(plan))
+    return [plan for plan in plans if plan.files and alters(plan)]
+
+
+def _told(plans: Collection[Plan]) -> list[str]:
+    return [sentence for plan in _altering(plans) for sentence in what_it_does(plan)]
 
 
 def _files(plans: Collection[Plan]) -> tuple[FileContent, ...]:

@@ -23,7 +23,9 @@ from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import SandboxfileError, StaleError, StateError
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
+from sandboxfile.host.project_files import OVERRIDE_FILES
 from sandboxfile.host.statedir import read_record
+from sandboxfile.host.variables import DOT_ENV
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Mode
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan, PlanOptions
@@ -34,7 +36,7 @@ from sandboxfile.resolve.render import to_yaml
 from sandboxfile.resolve.unmanaged import unmanaged_text
 
 # What in a workspace could be loaded later: an agent must not widen its own policy.
-PROTECTED = (*SANDBOX_FILES, LOCK_FILE, "sandbox.override.yaml")
+PROTECTED = (*SANDBOX_FILES, LOCK_FILE, *OVERRIDE_FILES, DOT_ENV)
 _ATTEMPTS = 20  # how often others at work on sandboxes of their own may be first
 _MODES: tuple[Mode, ...] = ("ro", "rw")
 

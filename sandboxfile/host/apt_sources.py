@@ -135,13 +135,25 @@ def _part(uri: str, names: Iterable[str]) -> str:
 
 def read_entries(directory: Path = APT_DIRECTORY) -> tuple[Entry, ...]:
     """Every binary-package entry of apt's sources below `directory`, in apt's order. Unreadable files are skipped."""
-    entries: list[Entry] = []
+    return entries_in(read_sources(directory))
+
+
+def read_sources(directory: Path = APT_DIRECTORY) -> tuple[tuple[Path, str], ...]:
+    """The texts of apt's sources below `directory`, in apt's order. Unreadable files are skipped."""
+    texts = []
     parts = directory / "sources.list.d"
     for path in (directory / "sources.list", *(sorted(parts.iterdir()) if parts.is_dir() else ())):
         try:
-            text = path.read_text(errors="replace")
+            texts.append((path, path.read_text(errors="replace")))
         except OSError:
             continue
+    return tuple(texts)
+
+
+def entries_in(sources: Iterable[tuple[Path, str]]) -> tuple[Entry, ...]:
+    """Every binary-package entry of these texts."""
+    entries: list[Entry] = []
+    for path, text in sources:
         if path.suffix == ".list":
             entries += parse_lines(text)
         elif path.suffix == ".sources":

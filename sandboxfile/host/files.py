@@ -6,6 +6,8 @@ from pathlib import Path
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.language.document import FILE_LIMIT
+from sandboxfile.model.desired import FileContent
+from sandboxfile.planning.trusting import ABSENT, digest_of
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
@@ -42,6 +44,11 @@ def read_file(path: Path, owners: frozenset[int] = frozenset(), *, limit: int = 
         raise HostError(f"cannot read {path}: {exc.strerror}") from exc
     finally:
         os.close(handle)
+
+
+def as_read(path: Path, content: str | bytes | None) -> FileContent:
+    """A file with the digest of what was read of it; one that holds nothing says as much as none."""
+    return FileContent(str(Path.cwd() / path), digest_of(content) if content else ABSENT)
 
 
 def read_text(path: Path) -> str | None:

@@ -6,25 +6,27 @@ environment's GIT_ variables, without a terminal to ask on, and with bounds on t
 for whose signatures are good.
 """
 
-import hashlib
 import os
 import re
 import subprocess
+import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from urllib.parse import unquote
 
 import anyio
 
 from sandboxfile.errors import HostError, SandboxfileError
+from sandboxfile.host.git_entries import SIZE_LIMIT, Entry, blob_id, entries_of
 from sandboxfile.host.process import run
 
-SIZE_LIMIT = 1 << 30  # bytes: of all files of a commit; twice that of what git writes into one file
-ENTRY_LIMIT = 100_000
 FETCH_PATIENCE = 300.0  # seconds
 _PATIENCE = 120.0
+_SAID_LIMIT = 1 << 16  # bytes
 FETCHED, BEGUN, LAID, LAYING = (f"refs/reconcile/{name}" for name in ("fetched", "begun", "laid", "laying"))
 
 _PROTOCOLS = ("file", "https", "ssh")
@@ -45,21 +47,13 @@ _KEPT_PREFIXES = ("XDG_",)
 _PROXIES = ("https_proxy", "http_proxy", "no_proxy", "all_proxy")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A file of a commit. `kind`: what it is; `id` that of its content, `size` in bytes."""
-
-    path: str
-    kind: str  # "file", "program", "symlink"
-    id: str
-    size: int
-
-
 def checked_address(text: str) -> str:
     """A repository that may be asked, paths made absolute. Raises SandboxfileError."""
     hint = "https://HOST/PATH, ssh://HOST/PATH, USER@HOST:PATH, file:///PATH, or a directory of this host"
     if _ADDRESS.fullmatch(text) is None or not text.isprintable():
         raise SandboxfileError(f"{text!r} is no repository that is fetched from", hint=hint)
+    if _is_option(text):
+        raise SandboxfileError(f"{text!r} begins a user or a host with -, which ssh takes for an option", hint=hint)
     _, separator, rest = text.partition("://")
     if separator and ":" in rest.partition("/")[0].rpartition("@")[0]:
         raise SandboxfileError(
@@ -69,6 +63,15 @@ def checked_address(text: str) -> str:
     if separator or not text.startswith(("/", ".", "~")):
         return text
     return str(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links stay as they are
+
+
+def _is_option(address: str) -> bool:
+    """Whether a program that is given its user or its host would see an option; git resolves %2D in URLs."""
+    scheme, separator, rest = address.partition("://")
+    if not separator and address.startswith(("/", ".", "~")):
+        return False
+    where = unquote(rest.partition("/")[0]) if separator else scheme.partition(":")[0]
+    return any(part.lstrip("[").startswith("-") for part in where.split("@"))
 
 
 def checked_ref(text: str) -> str:
@@ -150,21 +153,38 @@ class Clone:
 
     def entries(self, commit: str) -> tuple[Entry, ...]:
         """The files of a commit, by path. Submodules are left out. Raises HostError when there is too much."""
-        text = self._plain("ls-tree", "-r", "-z", "-l", "--full-tree", commit)
-        found = tuple(entry for line in text.split(b"\0") if line for entry in _entry(line))
-        if len(found) > ENTRY_LIMIT or sum(entry.size for entry in found) > SIZE_LIMIT:
-            limit = f"{ENTRY_LIMIT} files or {SIZE_LIMIT >> 30} GiB"
-            raise HostError(f"the commit {commit[:12]} holds more than {limit}")
+        argv = self._argv("ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit)
+        with tempfile.TemporaryFile() as said:
+            with self._talking(argv, stdin=subprocess.DEVNULL, stderr=said) as process:
+                timer = threading.Timer(_PATIENCE, process.kill)
+                timer.start()
+                try:
+                    found = tuple(entries_of(process.stdout, commit))
+                finally:
+                    timer.cancel()
+                code = process.wait()
+            if code != 0:
+                said.seek(0)
+                output = said.read(_SAID_LIMIT).decode(errors="replace")
+                raise HostError("git ls-tree failed", command=argv, output=output)
         return found
 
     @contextmanager
     def contents(self) -> Iterator["Contents"]:
         """For reading what is in files, one after the other."""
         argv = self._argv("cat-file", "--batch")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(argv, env=git_environment(os.environ), cwd=self.directory, **pipes) as process:  # type: ignore[call-overload]
+        with self._talking(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            yield Contents(process.stdin, process.stdout)
+
+    @contextmanager
+    def _talking(self, argv: list[str], *, stdin: int, stderr: int | IO[bytes]) -> Iterator[Any]:
+        """A git that says much: it is listened to while it runs, and ends when nobody does any more."""
+        environment, out = git_environment(os.environ), subprocess.PIPE
+        with subprocess.Popen(
+            argv, stdin=stdin, stdout=out, stderr=stderr, env=environment, cwd=self.directory
+        ) as process:
             try:
-                yield Contents(process.stdin, process.stdout)
+                yield process
             finally:
                 process.kill()
 
@@ -213,26 +233,8 @@ class Contents:
             self.questions.write(f"{entry.id}\n".encode())
             self.questions.flush()
         header = self.answers.readline().split()
-        data = self.answers.read(int(header[2]) + 1)[:-1] if len(header) == 3 else b""
-        if blob_id(data, len(entry.id)) != entry.id:
+        told = len(header) == 3 and header[2] == b"%d" % entry.size
+        data = self.answers.read(entry.size + 1)[:-1] if told else b""
+        if not told or blob_id(data, len(entry.id)) != entry.id:
             raise HostError(f"`{entry.path}` of the commit cannot be read")
         return data
-
-
-def blob_id(data: bytes, digits: int) -> str:
-    """git's name for a content, of so many hexadecimal digits."""
-    digest = hashlib.sha256() if digits == 64 else hashlib.sha1(usedforsecurity=False)
-    digest.update(b"blob %d\0" % len(data))
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def _entry(line: bytes) -> Iterator[Entry]:
-    head, _, name = line.partition(b"\t")
-    mode, kind, id, size = head.decode("ascii").split()
-    path = os.fsdecode(name)
-    if any(part in ("", ".", "..") or part.lower() == ".git" for part in path.split("/")):
-        raise HostError(f"the commit holds {path!r}, which is no path of a file")
-    if kind == "blob":
-        kinds = {"100755": "program", "120000": "symlink"}
-        yield Entry(path, kinds.get(mode, "file"), id, int(size))

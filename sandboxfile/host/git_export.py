@@ -13,7 +13,8 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from sandboxfile.errors import HostError
-from sandboxfile.host.git_clone import Clone, Entry, blob_id
+from sandboxfile.host.git_clone import Clone
+from sandboxfile.host.git_entries import Entry, blob_id
 
 _PART = ".sbx-reconcile.part"  # one name, so that a killed reconciler leaves no more than one in a directory
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

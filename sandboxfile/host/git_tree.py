@@ -3,6 +3,9 @@
 Git is asked for objects alone, by plumbing, and whatever the repository's configuration says, nothing runs: no hook,
 filter, helper or monitor, and nothing is fetched. Symlinks of the tree are followed inside it and nowhere else.
 
+What an object holds is checked against its id. So the full id of a commit stands for its files, whoever may write to
+the repository; names of branches and tags, and short ids, are worth what the repository is.
+
 A file that the revision does not have is missing, also when the disk has one, and git ignores it: whoever may write
 there could hide what he changed by making it the same on both sides. A directory of the disk counts as there, as
 workspaces need not be checked in; nothing of it is read.
@@ -24,6 +27,7 @@ from sandboxfile.errors import HostError, NotFoundError, SandboxfileError
 from sandboxfile.host.file_digests import FileDigests
 from sandboxfile.host.files import ENOUGH, read_file
 from sandboxfile.host.git_clone import git_environment
+from sandboxfile.host.git_entries import object_hash
 from sandboxfile.host.inputs import look
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.template_sources import (
@@ -40,6 +44,7 @@ from sandboxfile.resolve.inputs import PathFact, Source, SourceFact
 _PATIENCE = 60.0  # seconds, for one short question
 _LINK_LIMIT = 40  # as the kernel's
 _TREE_LIMIT = 64 << 20  # bytes of one directory
+_LINE_LIMIT = 256  # bytes: of the line of a commit that names its tree
 _CHUNK = 1 << 20
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SETTINGS = (
@@ -171,30 +176,45 @@ class GitTree:
 
     def _directory(self, id: str) -> Mapping[str, _Entry]:
         if id not in self._directories:
-            data = b"".join(self._content(f"{id}^{{tree}}" if id == self.commit else id, _TREE_LIMIT))
+            data = b"".join(self._content(self._root() if id == self.commit else id, _TREE_LIMIT, "tree"))
             self._directories[id] = MappingProxyType(dict(_entries(data, len(self.commit) // 2)))
         return self._directories[id]
 
-    def _content(self, name: str, limit: int) -> Iterator[bytes]:
-        """The first `limit` bytes of an object; the rest is read and left. To be used up. Raises HostError."""
+    def _root(self) -> str:
+        """The id of the commit's tree."""
+        line = b"".join(self._content(self.commit, _LINE_LIMIT, "commit")).partition(b"\n")[0]
+        word, _, id = line.decode("ascii", "replace").partition(" ")
+        if word != "tree" or not _COMMIT.fullmatch(id):
+            raise HostError(f"the commit {self.commit} has no tree")
+        return id
+
+    def _content(self, id: str, limit: int, kind: str = "blob") -> Iterator[bytes]:
+        """The first `limit` bytes of an object; the rest is read and left. To be used up, and not used before that.
+
+        Raises HostError, at the end also when it is not what its id says.
+        """
         try:
-            self._questions.write(f"{name}\n".encode())
+            self._questions.write(f"{id}\n".encode())
             self._questions.flush()
         except OSError as exc:
             raise HostError("git ended while it was asked for objects") from exc
         header = self._answers.readline().split()
         if len(header) != 3 or not header[2].isdigit():
-            raise HostError(f"the repository at {self.top} does not have all of its objects ({name})")
+            raise HostError(f"the repository at {self.top} does not have all of its objects ({id})")
         left = int(header[2]) + 1
+        digest = object_hash(kind, left - 1, len(id))
         while left:
             chunk = self._answers.read(min(_CHUNK, left))
             if not chunk:
                 raise HostError("git ended while it was asked for objects")
             left -= len(chunk)
             told = chunk if left else chunk[:-1]
+            digest.update(told)
             if limit > 0:
                 yield told[:limit]
             limit -= len(told)
+        if digest.hexdigest() != id:
+            raise HostError(f"the repository at {self.top} has a forged object: {id} is not the {kind} of that name")
 
     def _digest(self, source: Source, entry: _Entry | None, layout: Layout) -> str:
         if entry is None:
@@ -250,7 +270,9 @@ def _entries(data: bytes, width: int) -> Iterator[tuple[str, _Entry]]:
     """What a tree object holds: `MODE NAME`, a zero byte, the id in `width` bytes, again and again."""
     position = 0
     while position < len(data):
-        end = data.index(b"\0", position)
+        end = data.find(b"\0", position)
+        if end < 0 or end + width >= len(data):
+            raise HostError("a directory of the repository is larger than any should be, or not whole")
         mode, _, name = data[position:end].partition(b" ")
         position = end + 1 + width
         text = os.fsdecode(name)
@@ -299,6 +321,10 @@ def _commit(top: str, revision: str) -> str:
         ) from exc
     if not _COMMIT.fullmatch(found):
         raise SandboxfileError(f"the repository at {top} has no revision {revision}")
+    if _COMMIT.fullmatch(revision.lower()) and found != revision.lower():  # what leads from it to there is not checked
+        raise SandboxfileError(
+            f"{revision} is not the id of a commit", hint="git rev-parse REV^{commit}, where you trust it"
+        )
     return found
 
 

@@ -45,7 +45,8 @@ def begin(layout: Layout, project: str, now: datetime) -> None:
     if not is_finished(layout, project):
         return
     at = now.astimezone(UTC).isoformat(timespec="seconds")  # as `created_at` of a record
-    _write(layout, Before(project, at, tuple(_now(layout, project))))
+    sandboxes, unreadable = _now(layout, project)
+    _write(layout, Before(project, at, sandboxes, unreadable=unreadable))
     sweep_kept(layout, project)
 
 
@@ -128,17 +129,19 @@ def _inside(place: Path) -> list[Path]:
         return []
 
 
-def _now(layout: Layout, project: str) -> list[Was]:
-    found = []
+def _now(layout: Layout, project: str) -> tuple[tuple[Was, ...], tuple[SandboxId, ...]]:
+    """The sandboxes as they are; and those that nobody could make as they were."""
+    found: list[Was] = []
+    unreadable: list[SandboxId] = []
     for owner, name in sandbox_directories(layout):
         if owner != project:
             continue
         paths = layout.sandbox(SandboxId(owner, name))
         try:
             found.append(Was(read_record(paths), is_locked(paths.lock)))
-        except StateError:  # nobody could make it as it was
-            continue
-    return found
+        except StateError:
+            unreadable.append(SandboxId(owner, name))
+    return tuple(found), tuple(unreadable)
 
 
 def _write(layout: Layout, before: Before) -> None:

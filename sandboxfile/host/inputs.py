@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.files import read_file as read_file
-from sandboxfile.host.git_identity import git_identity
+from sandboxfile.host.git_identity import GitConfig, git_config
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
 from sandboxfile.host.registries import preset_facts
 from sandboxfile.host.stored_secrets import stored_names
@@ -71,13 +71,18 @@ def gather(
     home_path = absolute(str(home or Path.home()), here, here)
     file_path = absolute(str(path), here, home_path)
     base = os.path.dirname(file_path)  # noqa: PTH120 - as `resolve` sees it
-    private = tuple(absolute(str(root), here, home_path) for root in (layout.state, layout.cache, layout.runtime))
+    roots = (layout.state, layout.cache, layout.runtime, layout.config)
+    private = tuple(absolute(str(root), here, home_path) for root in roots)
     lock = absolute(LOCK_FILE, base, home_path)
     wanted = env_files_needed(file, base, home_path)
     others = tuple(absolute(str(each), here, home_path) for each in beside)
-    paths = paths_needed(file, base, home_path) | {file_path, lock, home_path, *private, *others}
+    paths = paths_needed(file, base, home_path) | {file_path, base, lock, home_path, *private, *others}
+    presets = preset_facts(presets_needed(file, policies), Path(home_path), environ)
+    git = git_config(Path(home_path), environ) if git_needed(file) else GitConfig()
+    configuration = (*policies.files, *(item for preset in presets.values() for item in preset.files), *git.files)
     see, source_of = (look, source_facts) if reader is None else (reader.look, reader.facts)
-    facts = {path: see(path, read=path in wanted) for path in sorted(paths)}
+    facts = {absolute(item.path, here, home_path): look(item.path) for item in configuration}
+    facts |= {path: see(path, read=path in wanted) for path in sorted(paths)}
     return ResolveInputs(
         file_path,
         home_path,
@@ -85,14 +90,15 @@ def gather(
         MappingProxyType(facts),
         MappingProxyType(dict(environ)),
         policies,
-        preset_facts(presets_needed(file, policies), Path(home_path), environ),
+        presets,
         today or datetime.datetime.now(datetime.UTC).date().isoformat(),
         source_of(sources_needed(file, base, home_path), facts, layout),
         lock,
         project,
         stored_names(layout),
-        git_identity(Path(home_path), environ) if git_needed(file) else None,
+        git.identity,
         others,
+        configuration,
     )
 
 

@@ -126,6 +126,11 @@ class VolumePaths:
         return self.root / "lock"
 
     @property
+    def record(self) -> Path:
+        """Which file it is of."""
+        return self.root / "record.json"
+
+    @property
     def disk(self) -> Path:
         return self.root / "disk.qcow2"
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sandboxfile.host.files import read_text
+from sandboxfile.host.files import as_read, read_text
+from sandboxfile.model.desired import FileContent
 
 _SCOPED = re.compile(r"@[^:/]+:registry\Z")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -36,30 +37,34 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class NpmConfig:
-    """`default` is the client's own registry, None without a client; `registry` what takes its place."""
+    """`default` is the client's own registry, None without a client; `registry` what takes its place.
+
+    `files` are those that were read, or would have been, had they been there.
+    """
 
     default: str | None
     registry: Written | None
     scoped: tuple[Written, ...]
+    files: tuple[FileContent, ...]
 
 
 def npm_config(home: Path, environ: Mapping[str, str], root: Path = Path("/")) -> NpmConfig:
     """npm's configuration: environment over the user's file over the global ones over the client's own."""
     package = _package(environ, root)
-    levels = [(_environment(environ), "npm_config_registry")]
-    user = Path(_option(environ, "userconfig") or home / ".npmrc")
-    user_values = _read(user, environ)
-    levels.append((user_values, str(user)))
-    prefix = _option(environ, "prefix") or user_values.get("prefix", "")
-    for path in (*_global(environ, prefix, root), *([package / "npmrc"] if package else [])):
-        levels.append((_read(path, environ), str(path)))
+    user = _read(Path(_option(environ, "userconfig") or home / ".npmrc"), environ)
+    prefix = _option(environ, "prefix") or user.values.get("prefix", "")
+    others = (*_global(environ, prefix, root), *([package / "npmrc"] if package else []))
+    files = (user, *(_read(path, environ) for path in others))
+    levels = [(_environment(environ), "npm_config_registry"), *((file.values, file.source) for file in files)]
     found: dict[str, Written] = {}
     for values, source in levels:
         for key, value in values.items():
             if value and (key == "registry" or _SCOPED.match(key)):
                 found.setdefault(key, Written(value, source))
     registry = found.pop("registry", None)
-    return NpmConfig(_default(package) if package else None, registry, tuple(found[key] for key in sorted(found)))
+    scoped = tuple(found[key] for key in sorted(found))
+    contents = tuple(file.content for file in files)
+    return NpmConfig(_default(package) if package else None, registry, scoped, contents)
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -84,17 +89,30 @@ def _global(environ: Mapping[str, str], prefix: str, root: Path) -> Iterator[Pat
     yield root / "etc/npmrc"
 
 
-def _read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class _Npmrc:
     """The keys of an npmrc above its first section, with `${VARIABLE}` replaced."""
+
+    source: str
+    values: Mapping[str, str]
+    content: FileContent
+
+
+def _read(path: Path, environ: Mapping[str, str]) -> _Npmrc:
+    text = read_text(path)
+    return _Npmrc(str(path), _values(text or "", environ), as_read(path, text))
+
+
+def _values(text: str, environ: Mapping[str, str]) -> dict[str, str]:
     values: dict[str, str] = {}
-    for line in (read_text(path) or "").splitlines():
+    for line in text.splitlines():
         line = line.strip()
         if line.startswith("["):
             break
         key, equals, value = line.partition("=")
         if equals and not line.startswith((";", "#")):
-            text = value.strip().strip("'\"")
-            values[key.strip()] = _VARIABLE.sub(lambda found: environ.get(found[1].rstrip("?"), ""), text)
+            bare = value.strip().strip("'\"")
+            values[key.strip()] = _VARIABLE.sub(lambda found: environ.get(found[1].rstrip("?"), ""), bare)
     return values
 
 

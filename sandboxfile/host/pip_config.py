@@ -9,13 +9,14 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
-from sandboxfile.host.files import read_text
+from sandboxfile.host.files import as_read, read_text
 from sandboxfile.host.npm_config import Written
+from sandboxfile.model.desired import FileContent
 
 _INDEX = "pip/_internal/models/index.py"
 _DEFAULT = re.compile(
@@ -39,19 +40,24 @@ class PipDefault:
 
 @dataclass(frozen=True, slots=True)
 class PipConfig:
-    """`default` is None without a client. `index` takes its place, `extra` come besides."""
+    """`default` is None without a client. `index` takes its place, `extra` come besides.
+
+    `files` are those that were read, or would have been, had they been there.
+    """
 
     default: PipDefault | None
     index: Written | None
     extra: tuple[Written, ...]
     no_index: bool = False
+    files: tuple[FileContent, ...] = ()
 
 
 def pip_config(
     home: Path, environ: Mapping[str, str], root: Path = Path("/"), prefixes: tuple[Path, ...] = PREFIXES
 ) -> PipConfig:
     """pip's configuration. `prefixes` are Python's own, that of a virtual environment first."""
-    values = _values(home, environ, root, prefixes[0])
+    texts = [(path, read_text(path)) for path in _files(home, environ, root, prefixes[0])]
+    values = _values(texts, environ)
     index = values.get("index-url")
     extra = values.get("extra-index-url", Written("", ""))
     return PipConfig(
@@ -59,15 +65,16 @@ def pip_config(
         index=index,
         extra=tuple(Written(url, extra.source) for url in extra.url.split()),
         no_index=values.get("no-index", Written("", "")).url.lower() in _TRUE,
+        files=tuple(as_read(path, text) for path, text in texts),
     )
 
 
-def _values(home: Path, environ: Mapping[str, str], root: Path, prefix: Path) -> dict[str, Written]:
+def _values(texts: Sequence[tuple[Path, str | None]], environ: Mapping[str, str]) -> dict[str, Written]:
     sections: dict[str, dict[str, Written]] = {"global": {}, "install": {}}
-    for path in _files(home, environ, root, prefix):
+    for path, text in texts:
         parser = configparser.RawConfigParser(strict=False)
         try:
-            parser.read_string(read_text(path) or "")
+            parser.read_string(text or "")
         except configparser.Error:
             continue  # pip would refuse to run
         for name, values in sections.items():

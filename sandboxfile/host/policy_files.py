@@ -10,10 +10,11 @@ from pathlib import Path
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
 from sandboxfile.errors import HostError, NotFoundError
-from sandboxfile.host.files import read_file
+from sandboxfile.host.files import as_read, read_file
 from sandboxfile.host.layout import MACHINE_POLICY, Layout
 from sandboxfile.language.document import decode
 from sandboxfile.language.validate import load_policies
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.spec import PolicyFile
 from sandboxfile.resolve.inputs import PolicyFiles
 
@@ -22,11 +23,14 @@ def read_policy_files(layout: Layout, home: Path | None = None, machine: Path = 
     """Both files, and everything that is wrong with them. They must belong to this user or root."""
     sources: dict[str, str] = {}
     problems: list[Diagnostic] = []
+    files: list[FileContent] = []
 
     def read(path: Path, known: frozenset[str], may_choose: bool) -> PolicyFile | None:
         name = _shown(path, home or Path.home())
-        text, found = _text(path, name)
-        problems.extend(found)
+        data, found = _data(path, name)
+        files.append(as_read(path, data))
+        text, wrong = decode(data, name) if data is not None else (None, ())
+        problems.extend((*found, *wrong))
         if text is None:
             return None
         sources[name] = text
@@ -37,12 +41,12 @@ def read_policy_files(layout: Layout, home: Path | None = None, machine: Path = 
     of_machine = read(machine, frozenset(), may_choose=False)
     known = frozenset(of_machine.policies) if of_machine else frozenset()
     of_user = read(layout.user_policy, known, may_choose=True)
-    return PolicyFiles(of_user, of_machine, tuple(problems), sources)
+    return PolicyFiles(of_user, of_machine, tuple(problems), sources, tuple(files))
 
 
-def _text(path: Path, name: str) -> tuple[str | None, Diagnostics]:
+def _data(path: Path, name: str) -> tuple[bytes | None, Diagnostics]:
     try:
-        data = read_file(path, owners=frozenset({0, os.getuid()}))
+        return read_file(path, owners=frozenset({0, os.getuid()})), ()
     except NotFoundError:
         if not path.is_symlink():
             return None, ()
@@ -50,7 +54,6 @@ def _text(path: Path, name: str) -> tuple[str | None, Diagnostics]:
     except HostError as exc:
         detail = f"{exc.message[:1].upper()}{exc.message[1:]}."
         return None, (error("Policy file not readable", detail, hint=exc.hint),)
-    return decode(data, name)
 
 
 def _shown(path: Path, home: Path) -> str:

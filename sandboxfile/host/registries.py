@@ -5,13 +5,15 @@ module holds no credentials. URLs that are neither http nor https are nothing a 
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
-from sandboxfile.host.apt_sources import OVERRIDE, debian_sources, read_entries
+from sandboxfile.host.apt_sources import OVERRIDE, debian_sources, entries_in, read_sources
+from sandboxfile.host.files import as_read
 from sandboxfile.host.npm_config import Written, npm_config
-from sandboxfile.host.pip_config import PREFIXES, pip_config
+from sandboxfile.host.pip_config import PREFIXES, PipConfig, pip_config
 from sandboxfile.resolve.inputs import PresetFacts, Registry
 
 _SUITE = "trixie"  # every suite of Debian that is not rolling comes from the same places
@@ -39,11 +41,16 @@ def _npm(home: Path, environ: Mapping[str, str], root: Path) -> PresetFacts:
     registries = _clean([*([main] if main else []), *config.scoped])
     chosen = _clean([config.registry] if config.registry else [])
     differs = [item.url for item in chosen if config.default is None or not _same(item.url, config.default)]
-    return PresetFacts(main is not None or bool(config.scoped), registries, _settings(npm_config_registry=differs))
+    found = main is not None or bool(config.scoped)
+    return PresetFacts(found, registries, _settings(npm_config_registry=differs), config.files)
 
 
 def _pip(home: Path, environ: Mapping[str, str], root: Path, prefixes: tuple[Path, ...]) -> PresetFacts:
     config = pip_config(home, environ, root, prefixes)
+    return replace(_indexes(config), files=config.files)
+
+
+def _indexes(config: PipConfig) -> PresetFacts:
     own = config.default
     found = own is not None or config.index is not None or bool(config.extra) or config.no_index
     if config.no_index:
@@ -63,10 +70,11 @@ def _pip(home: Path, environ: Mapping[str, str], root: Path, prefixes: tuple[Pat
 
 
 def _apt(environ: Mapping[str, str], root: Path) -> PresetFacts:
-    entries = read_entries(root / "etc/apt")
+    sources = read_sources(root / "etc/apt")
     # The same choice as for images: it is what apt inside is configured for.
-    chosen = debian_sources(entries, _SUITE, environ.get(OVERRIDE, ""))
-    return PresetFacts(bool(chosen), _clean(Written(entry.uri, "apt") for entry, _ in chosen))
+    chosen = debian_sources(entries_in(sources), _SUITE, environ.get(OVERRIDE, ""))
+    files = tuple(as_read(path, text) for path, text in sources)
+    return PresetFacts(bool(chosen), _clean(Written(entry.uri, "apt") for entry, _ in chosen), files=files)
 
 
 def _settings(**values: list[str]) -> tuple[tuple[str, str], ...]:

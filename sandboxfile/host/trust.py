@@ -1,38 +1,47 @@
 """What sandbox files held when a person approved them, and which directories sandboxes could ever write to.
 
-Both in one record of this user, by absolute path. A directory stays on it when its sandbox is deleted: what an agent
-left behind in there is as doubtful as before. `planning.trusting` has the rule, `cli.trusting` asks. What cannot be
+Both in one record of this user, by absolute path; a directory also by what it is for the kernel, and so known again
+where it was moved. It stays on record when its sandbox is deleted: what an agent left behind in there is as doubtful as
+before. `planning.trusting` has the rule, `cli.trusting` asks. What cannot be
 read approves nothing, and stops whoever asks.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from sandboxfile.errors import HostError, NotFoundError, StateError
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.files import read_file
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import locked_shortly, private_directory, read_record, sandbox_directories
-from sandboxfile.model.desired import FileContent
+from sandboxfile.host.ways import Identity, identity, known_again
+from sandboxfile.host.ways import way as way
+from sandboxfile.model.desired import FileContent, Workspace
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.trusting import ABSENT, Doubt, doubts, not_as_approved, writable
+from sandboxfile.planning.trusting import ABSENT, Doubt, Guards, doubts, guards, is_guarded, not_as_approved
 
 VERSION = 1
 ENTRIES = 4096  # of each kind; beyond them, what is gone from the disk is forgotten
 _SIZE_LIMIT = 16 << 20  # bytes
-_LINK_LIMIT = 40  # as the kernel's MAXSYMLINKS
 _EVERYWHERE = "/"  # what a sandbox has whose record cannot be read
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`approved`: digests by path; `exposed`: directories that a sandbox has, or had, `rw`."""
+    """`approved`: digests by path; `opened`: those of them that a sandbox could have written since they were approved.
+
+    `exposed`: directories that a sandbox has, or had, `rw`, and what these are.
+    """
 
     approved: Mapping[str, str] = field(default_factory=dict)
     exposed: frozenset[str] = frozenset()
+    opened: frozenset[str] = frozenset()
+    identities: tuple[Identity, ...] = ()  # the latest last
 
 
 def find_doubts(layout: Layout, files: Iterable[FileContent]) -> tuple[Doubt, ...]:
@@ -42,51 +51,32 @@ def find_doubts(layout: Layout, files: Iterable[FileContent]) -> tuple[Doubt, ..
     if not different:
         return ()  # nobody's record has to be read
     ways = {file.path: way(file.path) for file in different}
-    return doubts(different, trust.approved, ways, trust.exposed | recorded_directories(layout))
+    moved = known_again(trust.identities, {place for passed in ways.values() for place in passed})
+    now = _recorded(layout, (SandboxId(project, name) for project, name in sandbox_directories(layout)))
+    plain = [path for path, passed in ways.items() if passed[-1] == os.path.normpath(path)]  # through no link
+    guarded = [path for path in plain if path not in trust.opened and is_guarded(path, now)]
+    return doubts(different, trust.approved, ways, trust.exposed | moved | now.keys(), guarded)
 
 
-def recorded_directories(layout: Layout) -> frozenset[str]:
-    """The directories that sandboxes on record can write to, those of all projects; all there are if one is unclear."""
-    found: set[str] = set()
-    for project, name in sandbox_directories(layout):
-        paths = layout.sandbox(SandboxId(project, name))
+def remembered(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
+    """The directories that the records of these sandboxes name, before those are gone.
+
+    A record that cannot be read says nothing here: to remember the whole host would put all files in doubt for good.
+    """
+    found = _recorded(layout, ids)
+    return {directory: protected for directory, protected in found.items() if directory != _EVERYWHERE}
+
+
+def _recorded(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
+    """What sandboxes on record can write to, and what not; everything, when a record cannot be read."""
+    workspaces: list[Workspace] = []
+    for paths in map(layout.sandbox, ids):
         try:
-            found |= writable([read_record(paths).spec])
+            workspaces += read_record(paths).spec.workspaces
         except StateError:
             if paths.root.exists():
-                found.add(_EVERYWHERE)
-    return frozenset(found)
-
-
-def way(path: str) -> tuple[str, ...]:
-    """Every place that is passed on the way to an absolute path, symlinks and what they lead to; its end is the last.
-
-    What does not exist is passed as if it were a directory. Never raises.
-    """
-    current, links, passed = "/", 0, [os.path.normpath(path)]
-    pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    while pending:
-        part = pending.pop()
-        if part == "..":
-            current = os.path.dirname(current)  # noqa: PTH120
-            continue
-        step = os.path.join(current, part)  # noqa: PTH118
-        passed.append(step)
-        target = _link(step) if links < _LINK_LIMIT else None
-        if target is None:
-            current = step
-            continue
-        links += 1
-        current = "/" if target.startswith("/") else current
-        pending += [part for part in reversed(target.split("/")) if part not in ("", ".")]
-    return (*passed, current)
-
-
-def _link(path: str) -> str | None:
-    try:
-        return os.readlink(path)  # noqa: PTH115
-    except OSError:
-        return None
+                workspaces.append(Workspace(_EVERYWHERE, _EVERYWHERE))
+    return guards(workspaces)
 
 
 # --- the record --------------------------------------------------------------------------------------------------
@@ -103,7 +93,9 @@ def read_trust(layout: Layout) -> Trust:
             raise StateError(f"{path} has version {version}; this program knows {VERSION}", hint=hint)
         if not isinstance(approved, dict) or not isinstance(exposed, list):
             raise ValueError("no lists")
-        return Trust({_text(key): _text(value, "sha256:") for key, value in approved.items()}, _all(exposed))
+        known = tuple(_identity(entry) for entry in fields.get("identities", ()))
+        digests = {_text(key): _text(value, "sha256:") for key, value in approved.items()}
+        return Trust(digests, _all(exposed), _all(fields["opened"]), known)
     except NotFoundError:
         return Trust()
     except (HostError, ValueError, LookupError, TypeError, RecursionError) as exc:
@@ -114,7 +106,11 @@ def approve(layout: Layout, files: Iterable[FileContent]) -> None:
     """Let these be what was approved, each instead of what its path had before. Raises StateError."""
     now = {file.path: file.digest for file in files}
     if now:
-        _change(layout, lambda trust: Trust(_without_absent({**trust.approved, **now}), trust.exposed))
+
+        def change(trust: Trust) -> Trust:
+            return replace(trust, approved=_without_absent({**trust.approved, **now}), opened=trust.opened - now.keys())
+
+        _change(layout, change)
 
 
 def carry_over(layout: Layout, before: FileContent, digest: str) -> None:
@@ -126,16 +122,31 @@ def carry_over(layout: Layout, before: FileContent, digest: str) -> None:
     def change(trust: Trust) -> Trust:
         if trust.approved.get(before.path, ABSENT) != before.digest:
             return trust
-        return Trust({**trust.approved, before.path: digest}, trust.exposed)
+        return replace(trust, approved={**trust.approved, before.path: digest})
 
     _change(layout, change)
 
 
-def expose(layout: Layout, directories: Iterable[str]) -> None:
-    """Remember these, before a sandbox can write to them. Raises StateError."""
-    more = frozenset(directories)
+def expose(layout: Layout, opened: Guards, left: Guards = MappingProxyType({}), seen: Iterable[str] = ()) -> None:
+    """Remember these directories, before a sandbox can write to them; and which approved files it can write then.
+
+    `left` are those of sandboxes that change or go: what these could write is as doubtful as before, but for files that
+    somebody has just `seen`. Raises StateError.
+    """
+    more = frozenset({**opened, **left})
+    looked_at = frozenset(seen)
     if more:
-        _change(layout, lambda trust: Trust(trust.approved, trust.exposed | more))
+        found = (identity(os.path.realpath(directory)) for directory in sorted(more))
+        known = [each for each in found if each is not None]
+
+        def change(trust: Trust) -> Trust:
+            every = tuple(dict.fromkeys((*trust.identities, *known)))
+            found = {path for path in trust.approved if not is_guarded(path, opened)}
+            found |= {path for path in trust.approved if path not in looked_at and not is_guarded(path, left)}
+            exposed = trust.exposed | more
+            return replace(trust, exposed=exposed, opened=trust.opened | found, identities=every[-ENTRIES:])
+
+        _change(layout, change)
 
 
 def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
@@ -146,7 +157,9 @@ def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
         if after != before:
             exposed = _remembered(after.exposed)
             approved = {path: after.approved[path] for path in _remembered(after.approved)}
-            fields = {"version": VERSION, "approved": approved, "exposed": exposed}
+            opened = sorted(after.opened & approved.keys())
+            fields: dict[str, Any] = {"version": VERSION, "approved": approved, "exposed": exposed, "opened": opened}
+            fields["identities"] = after.identities
             write_atomic(layout.trust, json.dumps(fields, indent=1).encode())
 
 
@@ -162,6 +175,12 @@ def _without_absent(approved: Mapping[str, str]) -> dict[str, str]:
 
 def _all(entries: list[object]) -> frozenset[str]:
     return frozenset(_text(entry) for entry in entries)
+
+
+def _identity(entry: object) -> Identity:
+    if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(number, int) for number in entry):
+        raise ValueError("an entry that is none")
+    return Identity(*entry)
 
 
 def _text(value: object, begin: str = "/") -> str:

@@ -4,17 +4,20 @@ The lock of a volume is held for as long as a machine may write to its disk: by 
 copy of the same descriptor. The text in it says which sandbox that is, and counts while the lock is held only.
 """
 
+import json
 import os
 import shutil
 
 import anyio
 
 from sandboxfile.errors import BusyError, NotFoundError
-from sandboxfile.host.layout import Layout
+from sandboxfile.host.durable import write_atomic
+from sandboxfile.host.layout import Layout, VolumePaths
 from sandboxfile.host.statedir import is_locked, try_lock
 from sandboxfile.names import SandboxId, VolumeId, is_name
 
 NEW = ".new-"  # hidden: no volume has such a name, so what is half made is none
+VERSION = 1  # of a volume's record
 _PATIENCE = 10.0  # seconds for a machine that was killed to be gone
 _POLL = 0.05
 
@@ -34,6 +37,21 @@ def volume_use(layout: Layout, id: VolumeId) -> int:
         return layout.volume(id).disk.stat().st_blocks * 512
     except FileNotFoundError:
         return 0
+
+
+def volume_source(layout: Layout, id: VolumeId) -> str:
+    """The file that a volume is of; empty when nobody can tell."""
+    try:
+        fields = json.loads(layout.volume(id).record.read_bytes())
+        source = fields["source"] if fields["version"] == VERSION else ""
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return source if isinstance(source, str) else ""
+
+
+def record_source(paths: VolumePaths, source: str) -> None:
+    """Remember the file that a volume is of. Raises OSError when the disk is full."""
+    write_atomic(paths.record, json.dumps({"version": VERSION, "source": source}).encode())
 
 
 def volume_holder(layout: Layout, id: VolumeId) -> SandboxId | None:

@@ -12,6 +12,7 @@ from sandboxfile.names import SandboxId, VolumeId
 
 Mode = Literal["ro", "rw"]
 NO_AGENT = "shell"
+PLACES = 16  # for workspaces and volumes in one sandbox
 Restart = Literal["no", "on-failure", "always"]
 # What has to be true of a sandbox before those that depend on it are started.
 Condition = Literal["started", "healthy", "completed"]
@@ -111,7 +112,7 @@ class DesiredSandbox:
     `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports`, `mounts`
     and `depends_on` are sorted. `idle_stop` in seconds, 0 for never. `profiles`: it is there when one of them is asked
     for, or always. `service`: the name in the file of which this is a replica, empty when it is not scaled.
-    `taken`: what of this host is in `env`, in words: a variable of the environment of sbx, a file outside the project.
+    `taken`: what of this host it is given, in words: a variable of the environment of sbx, a file outside the project.
     """
 
     id: SandboxId

@@ -26,6 +26,7 @@ class Was:
 class Before:
     """All sandboxes of a project at `at` (RFC 3339, UTC), sorted by name, when an apply began.
 
+    `unreadable` are those that were there, too, and of which nobody could tell how they were.
     `complete`: that apply, or a later one, has succeeded wholly, and the next one begins another story.
     """
 
@@ -33,6 +34,7 @@ class Before:
     at: str
     sandboxes: tuple[Was, ...] = ()
     complete: bool = False
+    unreadable: tuple[SandboxId, ...] = ()
 
     def was(self, id: SandboxId) -> Was | None:
         """A sandbox as it was; None: there was none of this name."""

@@ -101,11 +101,15 @@ class ObservedSandbox:
 
 @dataclass(frozen=True, slots=True)
 class ObservedVolume:
-    """A volume that is there. `size` in bytes, as a guest sees it; `holder`: the sandbox that has it now."""
+    """A volume that is there. `size` in bytes, as a guest sees it; `holder`: the sandbox that has it now.
+
+    `source` is the absolute path of the file that it is of; empty: nobody knows.
+    """
 
     id: VolumeId
     size: int
     holder: SandboxId | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

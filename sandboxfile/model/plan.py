@@ -201,10 +201,19 @@ class WaitFor:
 
 @dataclass(frozen=True, slots=True)
 class CreateVolume:
-    """Make an empty volume. Is it there, it is made larger where it is too small."""
+    """Make an empty volume, of the file `source`. Is it there, it is made larger where it is too small."""
 
     id: VolumeId
     size: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordVolume:
+    """Remember another file as the one that a volume is of."""
+
+    id: VolumeId
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +267,7 @@ Operation = (
     | BringBack
     | WaitFor
     | CreateVolume
+    | RecordVolume
     | GrowVolume
     | DeleteVolume
     | AttachVolume

@@ -6,6 +6,7 @@ r"""How far `sbx reconcile` is: a state machine over values. It knows neither gi
 
 A commit that was let through and whose apply began is `begun`: what is there is made to be like it at every turn,
 until another one is let through. There is no way back from it: a half-done apply goes on, and is not undone.
+Asked for something else (`resumed`), nothing is begun: each commit has to be let through again.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,10 +35,10 @@ class Counts:
 class Status:
     """Where one reconciler stands. Times are RFC 3339, in UTC, empty for never; commits are full ids, or empty.
 
-    `since` is when `state` began. `commit`: the newest fetched; `begun`: see above; `applied`: the last one that was
-    wholly applied, at `applied_at`. With `failed`: `reason`, `message` (a line for each problem), `culprit` (the commit
-    that it is about), and how many `failures` there were in a row. `next_attempt`: when what failed is tried again,
-    else when the next turn is due.
+    `ref`, `path`, `profiles` and `deny_widening` are what it was last started with. `since` is when `state` began.
+    `commit`: the newest fetched; `begun`: see above; `applied`: the last one that was wholly applied, at `applied_at`.
+    With `failed`: `reason`, `message` (a line for each problem), `culprit` (the commit that it is about), and how many
+    `failures` there were in a row. `next_attempt`: when what failed is tried again, else when the next turn is due.
     """
 
     name: str
@@ -56,6 +57,16 @@ class Status:
     failures: int = 0
     next_attempt: str = ""
     counts: Counts = field(default_factory=Counts)
+    profiles: tuple[str, ...] = ()
+    deny_widening: bool = False
+
+
+def resumed(status: Status, ref: str, path: str, profiles: tuple[str, ...], *, deny_widening: bool) -> Status:
+    """A reconciler is started with these. What was let through as something else, or unguarded, is not begun here."""
+    asked = replace(status, ref=ref, path=path, profiles=profiles, deny_widening=deny_widening)
+    same = (status.ref, status.path, status.profiles) == (ref, path, profiles)
+    guarded = status.deny_widening or not deny_widening
+    return asked if same and guarded else replace(asked, begun="")
 
 
 def entered(status: Status, state: State, now: datetime) -> Status:

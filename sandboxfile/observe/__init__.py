@@ -16,7 +16,7 @@ from sandboxfile.errors import MachineError, SandboxfileError, StateError
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
 from sandboxfile.host.tasks import together
-from sandboxfile.host.volumes import volume_holder, volume_ids
+from sandboxfile.host.volumes import volume_holder, volume_ids, volume_source
 from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, ObservedVolume, Status
@@ -32,14 +32,15 @@ async def observe(layout: Layout, project: str, environ: Mapping[str, str] | Non
     """Everything that bears on one project. `environ` is the environment of sbx unless given."""
     found = await _observe_each(layout, [id for id in _identities(layout) if id.project == project])
     sandboxes = tuple(compared(sandbox, os.environ if environ is None else environ) for sandbox in found)
+    volumes = await observe_volumes(layout, project)
     sources = {sandbox.applied.source for sandbox in sandboxes if sandbox.applied is not None}
     return ObservedState(
         project=project,
         sandboxes=sandboxes,
         images=list_images(layout),
         platform_ready=find_platform(layout) is not None,
-        missing_sources=_missing(sources),
-        volumes=await observe_volumes(layout, project),
+        missing_sources=_missing(sources | {volume.source for volume in volumes if volume.source}),
+        volumes=volumes,
     )
 
 
@@ -54,7 +55,7 @@ async def _observe_volume(layout: Layout, id: VolumeId) -> ObservedVolume:
     size = 0
     with suppress(MachineError):
         size = await disk_size(layout.volume(id).disk)
-    return ObservedVolume(id, size, volume_holder(layout, id))
+    return ObservedVolume(id, size, volume_holder(layout, id), volume_source(layout, id))
 
 
 async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:

@@ -52,7 +52,7 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
             content, anew = contents.get(s.image.digest, ""), s.id.name in selection.anew
             there = found.get(s.id)
             made = converge(s, desired.source, there, options.allow_destroy, content, anew=anew, wake=wake)
-            return furnish(made, s, desired.volumes, observed)
+            return furnish(made, s, desired.volumes, observed, desired.source)
 
         parts += _awake_as_needed(chosen, found, part, wake=bool(options.only))
         if options.remove_orphans:
@@ -118,7 +118,9 @@ def assemble(
     shared_changes, shared_steps, more = _shared(observed, steps, templates)
     diagnostics = in_order([*refusals, *(refusal for part in parts for refusal in part.refusals), *more])
     known_images = {template.recipe.digest: template for template in templates}
-    changes = [*shared_changes, *(each for part in parts for each in _shifted(part, there.get(part.id), known_images))]
+    volumes = frozenset(volume.id.name for volume in observed.volumes)
+    shifted = (_shifted(part, there.get(part.id), known_images, volumes) for part in parts)
+    changes = [*shared_changes, *(each for changes in shifted for each in changes)]
     changes += deletion.changes
     known = {step.key for step in (*shared_steps, *steps)}
     linked = [Step(s.key, s.operation, s.reason, tuple(key for key in s.needs if key in known)) for s in steps]
@@ -139,10 +141,12 @@ def _chain(part: Part, found: ObservedSandbox | None, waits: Mapping[SandboxId, 
     return Chain(part.id, tuple(part.steps), waits.get(part.id, applied), applied, machine)
 
 
-def _shifted(part: Part, found: ObservedSandbox | None, templates: Mapping[str, DesiredTemplate]) -> Iterable[Change]:
+def _shifted(
+    part: Part, found: ObservedSandbox | None, templates: Mapping[str, DesiredTemplate], volumes: Collection[str]
+) -> Iterable[Change]:
     """Its changes, with how it may do more or less by them, where whoever planned it has not said."""
     before = found.applied.spec if found is not None and found.applied is not None else None
-    shifts = planned_shifts(part.steps, before, templates)
+    shifts = planned_shifts(part.steps, before, templates, volumes)
     own = f"sandbox {part.id.name}"  # what is not its own is a volume's
     return [replace(each, shifts=each.shifts or shifts) if each.subject == own else each for each in part.changes]
 
@@ -230,17 +234,16 @@ def _orphans(desired: DesiredState, observed: ObservedState, options: PlanOption
 
 
 def _other_file(desired: DesiredState, observed: ObservedState) -> list[Diagnostic]:
-    """Two files with one project name would take each other's sandboxes for orphans."""
-    others = {
-        sandbox.applied.source
-        for sandbox in observed.sandboxes
-        if sandbox.applied is not None and sandbox.applied.source != desired.source
-    }
+    """Two files with one project name would take each other's sandboxes for orphans, and each other's volumes."""
+    sandboxes = {sandbox.applied.source for sandbox in observed.sandboxes if sandbox.applied is not None}
+    volumes = {volume.source for volume in observed.volumes if volume.source}
+    others = (sandboxes | volumes) - {desired.source} - observed.missing_sources
+    rename = "give one of the two files another `name:`"
     return [
         error(
             "Project name in use",
             f"the project {desired.project!r} belongs to {other}",
-            hint="give one of the two files another `name:`",
+            hint=rename if other in sandboxes else f"{rename}; `sbx volume rm` deletes the volumes that it left",
         )
-        for other in sorted(others - observed.missing_sources)
+        for other in sorted(others)
     ]

@@ -1,13 +1,14 @@
 """The way back to how a project was before an apply. Pure: what was, what is, and what was put aside in; a plan out.
 
 A sandbox with the disk that it had gets its settings back; one that was replaced or deleted gets its disk back as
-well; those that were made since are deleted. What came into the project otherwise (`adopt`, `rename`) is left alone. A
-disk that was made larger stays so, and volumes keep what is on them.
+well; those that were made since are deleted, but for protected ones, which are told. What was there already, and could
+not be read, is left alone. A disk that was made larger stays so, and volumes keep what is on them.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
 
+from sandboxfile.diagnostics import Diagnostic, in_order, warning
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.history import Before, Was
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
@@ -25,15 +26,27 @@ def plan_rollback(
 ) -> Plan:
     """What makes the project as it was. `kept`: the records of sandboxes that were put aside."""
     found = {sandbox.id: sandbox for sandbox in sorted(observed.sandboxes, key=lambda sandbox: sandbox.id)}
-    since = [each for id, each in found.items() if before.was(id) is None and _was_made_since(each, before)]
+    made = [each for each in found.values() if _was_made_since(each, before)]
+    stay = [each for each in made if each.applied is not None and each.applied.spec.protect and not allow_destroy]
+    since = [each for each in made if each not in stay]
     parts = [removal(each, allow_destroy, "the last apply made it") for each in since]
     parts += [_back(was, found.get(was.id), kept.get(was.id), allow_destroy) for was in before.sandboxes]
     waits = {was.id: was.applied.spec.depends_on for was in before.sandboxes}
-    return replace(assemble(observed, parts, waits=waits), history="ends")
+    plan = assemble(observed, parts, waits=waits)
+    return replace(plan, diagnostics=in_order((*plan.diagnostics, *map(_stays, stay))), history="ends")
 
 
 def _was_made_since(found: ObservedSandbox, before: Before) -> bool:
-    return found.applied is not None and found.applied.created_at >= before.at
+    """By who was there, not by the time: clocks are set back."""
+    return found.applied is not None and before.was(found.id) is None and found.id not in before.unreadable
+
+
+def _stays(found: ObservedSandbox) -> Diagnostic:
+    return warning(
+        "Protected sandbox",
+        f"the last apply made the sandbox {found.id}, and it stays: it has `protect: true`",
+        hint="--allow-destroy deletes it as well",
+    )
 
 
 def _back(was: Was, found: ObservedSandbox | None, kept: Applied | None, allow_destroy: bool) -> Part:

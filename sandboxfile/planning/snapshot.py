@@ -26,6 +26,7 @@ from sandboxfile.model.plan import (
     GrowVolume,
     Operation,
     PreparePlatform,
+    RecordVolume,
     StartSandbox,
     Step,
     UpdateRecord,
@@ -91,7 +92,7 @@ def _volumes(observed: ObservedState, operations: Iterable[Operation]) -> tuple[
 def concerned_volumes(operation: Operation) -> Iterator[VolumeId]:
     """The volumes that an operation is about, those of a sandbox that is made or changed among them."""
     match operation:
-        case CreateVolume(id) | GrowVolume(id) | DeleteVolume(id):
+        case CreateVolume(id) | RecordVolume(id) | GrowVolume(id) | DeleteVolume(id):
             yield id
         case AttachVolume(sandbox, mount):
             yield VolumeId(sandbox.project, mount.volume)
@@ -164,6 +165,8 @@ def _moved_volumes(before: Snapshot, now: Snapshot) -> Iterator[str]:
             yield f"volume {seen.id.name}: it has another size"
         if was.holder != is_now.holder:
             yield f"volume {seen.id.name}: another sandbox has it, or none"
+        if was.source != is_now.source:
+            yield f"volume {seen.id.name}: it is of another file"
 
 
 def _moved_of(before: ObservedSandbox | None, now: ObservedSandbox | None) -> Iterator[str]:

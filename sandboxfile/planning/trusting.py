@@ -1,7 +1,8 @@
 """Which files somebody has to look at before they are applied: not as they were approved, and open to an agent.
 
 Pure. The rule is one for all: a way to a file that passes below a directory which a sandbox has, or ever had, `rw` can
-be turned by what ran in there, and so can what is read at its end. `host.trust` gathers the facts, `cli.trusting` acts.
+be turned by what ran in there, and so can what is read at its end. But for files that were read-only inside ever since
+they were approved: who changed those was at the host. `host.trust` gathers the facts, `cli.trusting` acts.
 """
 
 import hashlib
@@ -11,11 +12,42 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
-from sandboxfile.model.plan import AttachWorkspace, CreateSandbox, Plan, PlanOptions, UpdateRecord
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent, Workspace
+from sandboxfile.model.plan import (
+    AttachWorkspace,
+    CheckAgent,
+    CreateSandbox,
+    DeleteSandbox,
+    DetachWorkspace,
+    Plan,
+    PlanOptions,
+    PreparePlatform,
+    ResumeSandbox,
+    RunSetup,
+    StartMain,
+    StartSandbox,
+    StopSandbox,
+    UpdateRecord,
+    WaitFor,
+)
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.widening import widening
 
 State = Literal["new", "changed", "gone"]
+# By a directory that sandboxes can write to: what in it they cannot, as paths from there.
+Guards = Mapping[str, frozenset[str]]
 ABSENT = ""  # the digest of what is not there
+# They go by what was applied, and nothing of a file is in them.
+_AS_APPLIED = (
+    PreparePlatform,
+    StartSandbox,
+    RunSetup,
+    StartMain,
+    CheckAgent,
+    ResumeSandbox,
+    StopSandbox,
+    WaitFor,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,7 +89,12 @@ def digest_of_all(files: Iterable[FileContent], base: str) -> str:
 
 
 def _named(path: str, base: str) -> str:
-    return posixpath.relpath(path, base) if posixpath.normpath(path).startswith(f"{base}/") else path
+    return posixpath.relpath(path, base) if lies_in(path, base) else path
+
+
+def lies_in(path: str, base: str) -> bool:
+    """Whether a path, as it is written, leads below a directory."""
+    return _below(posixpath.normpath(path), base)
 
 
 def not_as_approved(files: Iterable[FileContent], approved: Mapping[str, str]) -> tuple[FileContent, ...]:
@@ -70,14 +107,18 @@ def doubts(
     approved: Mapping[str, str],
     ways: Mapping[str, Sequence[str]],
     exposed: Collection[str],
+    guarded: Collection[str] = (),
 ) -> tuple[Doubt, ...]:
     """What somebody has to look at, sorted.
 
     `ways` has for each path every place that is passed on the way to it, the last being its end; `exposed` are the
-    directories that sandboxes can write to, or could.
+    directories that sandboxes can write to, or could; `guarded` the paths that nobody inside could write to since they
+    were approved.
     """
     found = []
     for file in not_as_approved(files, approved):
+        if file.path in guarded and file.path in approved:
+            continue
         directory = next((each for each in sorted(exposed) if _is_open(ways[file.path], each)), None)
         if directory is not None:
             found.append(Doubt(file, _state(file, approved), directory))
@@ -100,23 +141,69 @@ def _state(file: FileContent, approved: Mapping[str, str]) -> State:
     return "changed" if file.digest != ABSENT else "gone"
 
 
-def writable(specs: Iterable[DesiredSandbox]) -> frozenset[str]:
-    """The directories of this host that these sandboxes can write to."""
-    return frozenset(each.source for spec in specs for each in spec.workspaces if each.mode == "rw")
+def alters(plan: Plan) -> bool:
+    """Whether a plan changes anything of what was applied, more than that it runs. What is not known to be so does."""
+    if any(change.fields for change in plan.changes) or widening(plan):
+        return True
+    return not all(isinstance(step.operation, _AS_APPLIED) for step in plan.steps)
 
 
-def opened_by(plan: Plan) -> frozenset[str]:
-    """The directories that sandboxes can write to once the plan is carried out, and perhaps could not before."""
-    return frozenset(_opened(plan))
+def what_it_does(plan: Plan) -> Iterator[str]:
+    """Its changes, in sentences: which fields, and by what something may do more."""
+    for change in plan.changes:
+        yield f"{change.subject}: {change.action} ({', '.join(each.path for each in change.fields) or change.cause})"
+        yield from (f"  widens: {shift.text}" for shift in change.shifts if shift.direction == "widens")
 
 
-def _opened(plan: Plan) -> Iterator[str]:
+def guards(workspaces: Iterable[Workspace]) -> Guards:
+    """What these leave read-only. Of two on one directory, what both do."""
+    found: dict[str, frozenset[str]] = {}
+    for each in workspaces:
+        if each.mode == "rw":
+            protected = frozenset(each.protect)
+            found[each.source] = found.get(each.source, protected) & protected
+    return found
+
+
+def is_guarded(path: str, kept: Guards) -> bool:
+    """Whether a file cannot be written, in whatever of these directories it lies; one that lies in none cannot."""
+    place = posixpath.normpath(path)
+    return all(_keeps(directory, protected, place) for directory, protected in kept.items())
+
+
+def _keeps(directory: str, protected: frozenset[str], path: str) -> bool:
+    if not _below(path, directory):
+        return path != directory and not _below(directory, path)
+    inner = posixpath.relpath(path, directory)
+    return any(inner == each or _below(inner, each) for each in protected)
+
+
+def guards_of(plan: Plan) -> Guards:
+    """What the directories that a plan opens leave read-only."""
+    return guards(_attached(plan))
+
+
+def _attached(plan: Plan) -> Iterator[Workspace]:
     for step in plan.steps:
         match step.operation:
             case CreateSandbox(spec) | UpdateRecord(spec):
-                yield from writable([spec])
-            case AttachWorkspace(_, workspace) if workspace.mode == "rw":
-                yield workspace.source
+                yield from spec.workspaces
+            case AttachWorkspace(_, workspace):
+                yield workspace
+
+
+def closed_by(plan: Plan) -> frozenset[SandboxId]:
+    """The sandboxes whose record will not say any more, once the plan is carried out, what they could write to."""
+    return frozenset(_closed(plan))
+
+
+def _closed(plan: Plan) -> Iterator[SandboxId]:
+    for step in plan.steps:
+        match step.operation:
+            case DeleteSandbox(id) | DetachWorkspace(id):
+                yield id
+            case UpdateRecord(spec):
+                yield spec.id
 
 
 def covers(desired: DesiredState, options: PlanOptions) -> bool:

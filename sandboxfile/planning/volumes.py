@@ -20,6 +20,7 @@ from sandboxfile.model.plan import (
     FieldChange,
     GrowVolume,
     Operation,
+    RecordVolume,
     StartSandbox,
     Step,
     StopSandbox,
@@ -33,24 +34,30 @@ from sandboxfile.planning.sandbox import Part
 _TAKES = (StartSandbox, AttachVolume)
 
 
-def furnish(part: Part, spec: DesiredSandbox, volumes: Iterable[Volume], observed: ObservedState) -> Part:
-    """Put before a sandbox's steps that take a volume those that make it, or make it larger; gives the part."""
+def furnish(
+    part: Part, spec: DesiredSandbox, volumes: Iterable[Volume], observed: ObservedState, source: str = ""
+) -> Part:
+    """Put before a sandbox's steps that take a volume those that make it, or make it larger; gives the part.
+
+    `source` is the file that they are of from now on; that another one has them, and exists, has been refused.
+    """
     if not spec.mounts:
         return part
     found = {volume.id: volume for volume in observed.volumes}
     wanted = {volume.id.name: volume for volume in volumes}
     for mount in spec.mounts:
         volume = wanted[mount.volume]
-        _furnish(part, volume, found.get(volume.id))
+        _furnish(part, volume, found.get(volume.id), source)
+        _take_over(part, found.get(volume.id), source)
     return part
 
 
-def _furnish(part: Part, volume: Volume, found: ObservedVolume | None) -> None:
+def _furnish(part: Part, volume: Volume, found: ObservedVolume | None, source: str) -> None:
     name, subject = volume.id.name, f"volume {volume.id.name}"
     if found is None:
         if any(isinstance(step.operation, _TAKES) for step in part.steps):
             part.changes.insert(0, Change(subject, "create", "it is in the file and does not exist"))
-            _insert(part, f"create volume {name}", CreateVolume(volume.id, volume.size), "it does not exist")
+            _insert(part, f"create volume {name}", CreateVolume(volume.id, volume.size, source), "it does not exist")
     elif found.size > volume.size:
         part.refusals.append(
             error(
@@ -65,6 +72,15 @@ def _furnish(part: Part, volume: Volume, found: ObservedVolume | None) -> None:
         part.changes.insert(0, Change(subject, "update", "size changed", (field,)))
         operation = GrowVolume(volume.id, volume.size, found.holder)
         _insert(part, f"grow volume {name}", operation, f"it is to have {size(volume.size)}")
+
+
+def _take_over(part: Part, found: ObservedVolume | None, source: str) -> None:
+    """One whose file is gone is this file's: said, for what is on it comes with it."""
+    if found is None or found.source in ("", source):
+        return
+    name, cause = found.id.name, f"its file was {found.source} before"
+    part.changes.insert(0, Change(f"volume {name}", "update", cause))
+    _insert(part, f"record volume {name}", RecordVolume(found.id, source), cause)
 
 
 def _insert(part: Part, key: str, operation: Operation, reason: str) -> None:

@@ -3,12 +3,13 @@
 What cannot be shown to be neutral or less counts as more. Neutral, because it happens inside, and the border around the
 machine is the same: what its agent, user, commands, environment and Docker daemon are (root inside gets no further than
 anybody there: policy, mounts and ports are held to outside of it), its size, and when it is started, stopped or looked
-at. What comes with an agent (hosts, secrets) is part of its policy, and counts there.
+at. What comes with an agent (hosts, secrets) is part of its policy, and counts there. Neutral is not harmless: whoever
+chooses the command of a sandbox does all that it may. So this is no measure for files of an agent; `trusting` has that.
 
 Sentences of rules end in where the rule is from: `web can now reach api.example.com:443 [sandbox.yaml:12:9]`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Literal
 
@@ -25,7 +26,8 @@ Kind = Literal["reach", "mount", "secret", "protection", "port", "host"]
 _GIT = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 _INSTEAD = {"sandbox.yml": "sandbox.yaml"}  # a file that nobody loads while the other one is there
 _ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - what a file says, by the version of the address
-_HOST_ORIGINS = {"local": "docker:", "saved": "saved:", "tar": "tar:"}  # a root that begins with what this host has
+# A root that begins with what this host has, or asks a registry for.
+_HOST_ORIGINS = {"local": "docker:", "saved": "saved:", "tar": "tar:", "oci": "oci:"}
 
 
 def widening(plan: Plan) -> tuple[Shift, ...]:
@@ -33,11 +35,11 @@ def widening(plan: Plan) -> tuple[Shift, ...]:
     return tuple(shift for change in plan.changes for shift in change.shifts if shift.direction == "widens")
 
 
-def shifts(before: DesiredSandbox | None, after: DesiredSandbox) -> tuple[Shift, ...]:
-    """How a sandbox changes. None: it is new, and everything that it may do is more."""
+def shifts(before: DesiredSandbox | None, after: DesiredSandbox, there: Collection[str] = ()) -> tuple[Shift, ...]:
+    """How a sandbox changes. None: it is new, and everything that it may do is more. `there`: volumes that exist."""
     found = chain(
         _workspaces(before.workspaces if before else (), after.workspaces, new=before is None),
-        _mounts(before.mounts if before else (), after.mounts),
+        _mounts(before.mounts if before else (), after.mounts, there),
         _host(before, after),
         _ports(before.ports if before else (), after.ports),
         _policy(before.policy if before else None, after.policy),
@@ -71,9 +73,15 @@ def image_shifts(name: str, after: DesiredTemplate, before: DesiredTemplate | No
 
 
 def planned_shifts(
-    steps: Iterable[Step], before: DesiredSandbox | None, templates: Mapping[str, DesiredTemplate]
+    steps: Iterable[Step],
+    before: DesiredSandbox | None,
+    templates: Mapping[str, DesiredTemplate],
+    there: Collection[str] = (),
 ) -> tuple[Shift, ...]:
-    """What the steps of one sandbox come to. `before`: as it was applied; `templates` by their recipe's digest."""
+    """What the steps of one sandbox come to. `before`: as it was applied; `templates` by their recipe's digest.
+
+    `there` are the names of the volumes that exist: what is on them comes with them.
+    """
     done = [step.operation for step in steps]
     wanted = [each.spec for each in done if isinstance(each, CreateSandbox | UpdateRecord)]
     if not wanted:
@@ -81,8 +89,8 @@ def planned_shifts(
         return taken_away(before) if gone and before is not None else ()
     after, image = wanted[-1], wanted[-1].image.digest
     if image not in templates or (before is not None and before.image.digest == image):
-        return shifts(before, after)
-    return shifts(before, after) + image_shifts(after.id.name, templates[image])
+        return shifts(before, after, there)
+    return shifts(before, after, there) + image_shifts(after.id.name, templates[image])
 
 
 def _more(kind: Kind, text: str) -> Shift:
@@ -103,11 +111,15 @@ def _about(subject: str, found: Iterable[Shift]) -> tuple[Shift, ...]:
 
 
 def _workspaces(before: Iterable[Workspace], after: Iterable[Workspace], *, new: bool) -> Iterator[Shift]:
-    """By their source alone: what lies in a directory may be a link to elsewhere by the time that it is mounted."""
+    """By their source: what lies in a directory may be a link to elsewhere by the time that it is mounted.
+
+    At another target it is another one: where something is mounted can be seen inside, and may say something.
+    """
     was, now = {each.target: each for each in before}, {each.target: each for each in after}
-    for workspace in now.values():
-        same = [old for old in was.values() if old.source == workspace.source]
-        if not any(_sees_no_more(old, workspace) for old in same):
+    for target, workspace in now.items():
+        old = was.get(target)
+        same = old if old is not None and old.source == workspace.source else None
+        if same is None or not _sees_no_more(same, workspace):
             yield _more("mount", _as_seen(workspace, same, new))
     for target, old in was.items():
         there = now.get(target)
@@ -117,20 +129,21 @@ def _workspaces(before: Iterable[Workspace], after: Iterable[Workspace], *, new:
             yield _less("mount", f"sees {target} only {mode_text(there)}")
 
 
-def _as_seen(workspace: Workspace, same: list[Workspace], new: bool) -> str:
+def _as_seen(workspace: Workspace, same: Workspace | None, new: bool) -> str:
     if new:
         return f"sees {workspace.source} ({mode_text(workspace)})"
-    writable = [old for old in same if old.mode == "rw"]
-    if not same:
-        return f"now sees {workspace.source} ({mode_text(workspace)})"
-    if not writable:
+    if same is None:
+        place = f" at {workspace.target}" if workspace.target != workspace.source else ""
+        return f"now sees {workspace.source}{place} ({mode_text(workspace)})"
+    if same.mode != "rw":
         return f"may now write to {workspace.source} ({mode_text(workspace)})"
-    open_now = sorted({path for old in writable for path in old.protect if not _protected(path, workspace)})
+    open_now = sorted(path for path in same.protect if not _protected(path, workspace))
     return f"may now write to {', '.join(open_now)} in {workspace.source}, no longer protected"
 
 
 def _sees_no_more(old: Workspace, new: Workspace) -> bool:
-    if old.source != new.source or (new.mode == "rw" and old.mode != "rw"):
+    """Both of one source."""
+    if new.mode == "rw" and old.mode != "rw":
         return False
     return new.mode == "ro" or all(_protected(path, new) for path in old.protect)
 
@@ -142,12 +155,15 @@ def _protected(path: str, workspace: Workspace) -> bool:
     return any(each == held or each.startswith(f"{held.rstrip('/')}/") for each in paths for held in workspace.protect)
 
 
-def _mounts(before: Iterable[Mount], after: Iterable[Mount]) -> Iterator[Shift]:
-    was, now = {each.volume for each in before}, {each.volume for each in after}
+def _mounts(before: Iterable[Mount], after: Iterable[Mount], there: Collection[str]) -> Iterator[Shift]:
+    """One at another target is another one, as with workspaces."""
+    was, now = frozenset(before), frozenset(after)
     yield from (
-        _more("mount", f"has the volume {each.volume} at {each.target}") for each in after if each.volume not in was
+        _more("mount", f"has the {'existing ' if each.volume in there else ''}volume {each.volume} at {each.target}")
+        for each in sorted(now - was)
     )
-    yield from (_less("mount", f"no longer has the volume {name}") for name in sorted(was - now))
+    gone = {each.volume for each in was} - {each.volume for each in now}
+    yield from (_less("mount", f"no longer has the volume {name}") for name in sorted(gone))
 
 
 def _host(before: DesiredSandbox | None, after: DesiredSandbox) -> Iterator[Shift]:
@@ -216,21 +232,29 @@ def _secrets(before: Iterable[Credential], after: Iterable[Credential], *, new: 
         same = [old for old in was if old.source == secret.source]
         if secret.source.kind == "command" and not same:
             yield _more("host", f"has `{' '.join(secret.source.command)}` run on this host, for {secret.name}")
-        if same and secret.variable and not any(old.variable for old in same):
-            yield _more("secret", f"may now put the secret {secret.name} wherever it likes in requests to its places")
-        if same and secret.known and not any(old.known for old in same):
-            yield _more("protection", f"uses the secret {secret.name} without anybody's approval")
-        for place, ways in _by_place(secret).items():
-            there = [way for old in same for way in _by_place(old).get(place, ())]
-            if not there:
-                text = f"{'may use' if new else 'may now use'} {_use(secret, place)}"
-                yield _more("secret", f"{text}{f' [{secret.place}]' if secret.place else ''}")
-            elif not all(any(_no_freer(way, old) for old in there) for way in ways):
-                yield _more("secret", f"sends otherwise than before {_use(secret, place)}")
+        for place in _by_place(secret):
+            there = [old for old in same if place in _by_place(old)]
+            if there:
+                yield from _used_freer(secret, place, there)
+                continue
+            text = f"{'may use' if new else 'may now use'} {_use(secret, place)}"
+            yield _more("secret", f"{text}{f' [{secret.place}]' if secret.place else ''}")
     for secret in was:
         left = {place for each in now if each.source == secret.source for place in _by_place(each)}
         gone = (place for place in _by_place(secret) if place not in left)
         yield from (_less("secret", f"may no longer use {_use(secret, place)}") for place in gone)
+
+
+def _used_freer(secret: Credential, place: tuple[str, int], there: Iterable[Credential]) -> Iterator[Shift]:
+    """At a place where it was used before: what one secret may do there says nothing of another place."""
+    was, where = tuple(there), f"{place[0]}:{place[1]}"
+    if secret.variable and not any(old.variable for old in was):
+        yield _more("secret", f"may now put the secret {secret.name} wherever it likes in requests to {where}")
+    if secret.known and not any(old.known for old in was):
+        yield _more("protection", f"uses the secret {secret.name} at {where} without anybody's approval")
+    before = [way for old in was for way in _by_place(old)[place]]
+    if not all(any(_no_freer(way, old) for old in before) for way in _by_place(secret)[place]):
+        yield _more("secret", f"sends otherwise than before {_use(secret, place)}")
 
 
 def _by_place(secret: Credential) -> dict[tuple[str, int], list[Injection]]:

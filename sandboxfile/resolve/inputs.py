@@ -11,6 +11,7 @@ from typing import Literal
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.diagnostics import Diagnostics, Span
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.spec import PolicyFile, SandboxFile, Secret, Template, written_policies
 from sandboxfile.model.spec_agents import OF_THE_HOST
 from sandboxfile.names import name_from
@@ -37,13 +38,15 @@ class PathFact:
 class PolicyFiles:
     """The user's and the machine's policy files, as far as there are any; `sources` are their texts by file name.
 
-    With an error among the `problems` nothing is resolved: a policy that cannot be read never opens anything.
+    With an error among the `problems` nothing is resolved: a policy that cannot be read never opens anything. `files`
+    are both, there or not.
     """
 
     user: PolicyFile | None = None
     machine: PolicyFile | None = None
     problems: Diagnostics = ()
     sources: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[FileContent, ...] = ()
 
     @property
     def names(self) -> frozenset[str]:
@@ -64,11 +67,13 @@ class PresetFacts:
     """What this host's client of one kind is configured for. `found`: there is a client, or configuration for it.
 
     `settings` are environment variables that make a client go to the same registries, where it would not by itself.
+    `files` are those that say all this, or would, had they been there.
     """
 
     found: bool = False
     registries: tuple[Registry, ...] = ()
     settings: tuple[tuple[str, str], ...] = ()
+    files: tuple[FileContent, ...] = ()
 
 
 SourceKind = Literal["file", "tar", "context", "local", "saved"]
@@ -104,12 +109,14 @@ class SourceFact:
 class ResolveInputs:
     """The file's path, this user's directories, facts about all `paths_needed`, and the environment of sbx.
 
-    `paths` also has facts about `file`, `lock` (where the lock is, or would be), `home` and each of `private` (state,
-    cache and runtime directory). `presets` has facts about all `presets_needed`, `sources` about all `sources_needed`.
+    `paths` also has facts about `file`, `base`, `lock` (where it is, or would be), `home` and each of `private` (state,
+    cache, runtime and configuration directory). `presets` has facts about all `presets_needed`, `sources` about all
+    `sources_needed`.
     `today` is the date in UTC, 2026-11-21. `project` is given for what commands made, and belongs to no file: `file`
     then says only where relative paths start. `stored` are the names that `sbx secret set` keeps; `git_identity` is
     the name and the address that git has on this host, looked up where `git_needed`. `beside` are the files that shape
     the sandboxes besides `file`, `lock` and env_files, there or not; `paths` has facts about them as well.
+    `configuration` is what of this user and machine shapes them: policy files, and what clients are configured by.
     """
 
     file: str
@@ -126,6 +133,7 @@ class ResolveInputs:
     stored: frozenset[str] = frozenset()
     git_identity: tuple[str, str] | None = None
     beside: tuple[str, ...] = ()
+    configuration: tuple[FileContent, ...] = ()
 
     @property
     def base(self) -> str:

@@ -39,7 +39,8 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     env_files, found = read_env_files(file, inputs)
     problems += found
     own = () if inputs.project else (inputs.file, inputs.lock, *inputs.beside)
-    files = [*filter(None, own), *sorted(_env_file_paths(file, inputs))]
+    of_host = (inputs.absolute(item.path) for item in inputs.configuration)
+    files = [*dict.fromkeys((*filter(None, own), *sorted(_env_file_paths(file, inputs)), *of_host))]
     loaded = [LoadedFile(path, inputs.paths[path]) for path in files]
     placed = _place_all(file, inputs, loaded, problems)
     templates = _templates(file, inputs, problems)
@@ -172,8 +173,9 @@ def _taken(
     merged = {name: value for layer in layers for name, value in layer.items()}
     for name in sorted(name for name, value in merged.items() if value is None and name in inputs.environment):
         yield f"{name} of the environment of sbx"
-    for path in dict.fromkeys(map(inputs.absolute, env_files)):
-        if not path.startswith(f"{inputs.base.rstrip('/')}/"):
+    inside = inputs.paths[inputs.base].real
+    for path in dict.fromkeys(inputs.paths[inputs.absolute(each)].real for each in env_files):
+        if not path.startswith(f"{inside.rstrip('/')}/"):  # in truth: a link in the project may lead out of it
             yield f"the variables of {path}"
 
 

@@ -1,15 +1,17 @@
-"""Which variables of this host came into sandboxes by `${...}`: found again by their values, wherever those may show.
+"""Which variables of this host came into sandboxes by `${...}`: each that the files asked for, wherever it went.
 
-A file that has been read has forgotten where its text is from. What is interpolated is there word for word, though: so
-a variable that the files named, and whose value is part of anything that can be seen inside, was given to it. Now and
-then that says too much (a value such as `1` is part of many things), and never too little.
+A file that has been read has forgotten where its text is from, and a value may come in unseen: a host in lower case, a
+number, a path made shorter, one word or another for it. So every sandbox is said to be given what the files make of
+each variable that has a value; and the variable itself where its value is, word for word, in anything of the sandbox or
+of its template. Both now and then say too much (a value such as `1` is part of many things), and never too little.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
-from sandboxfile.model.template import Recipe
+
+_OURS = ("digest", "place", "taken")  # fields that a short value would be a part of, now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,25 +39,25 @@ def with_variables(desired: DesiredState, asked: Asked, environment: Mapping[str
     found = {words[name]: value for name, value in given.items() if value}
     if not found:
         return desired
-    images = {template.recipe.digest: "\0".join(_built(template.recipe)) for template in desired.templates}
+    images = {each.recipe.digest: "\0".join(_texts((each.recipe, each.policy))) for each in desired.templates}
     sandboxes = tuple(_completed(spec, found, images.get(spec.image.digest, "")) for spec in desired.sandboxes)
     return replace(desired, sandboxes=sandboxes)
 
 
 def _completed(spec: DesiredSandbox, found: Mapping[str, str], image: str) -> DesiredSandbox:
-    shown = "\0".join((*_shown(spec), image))
-    more = tuple(words for words, value in found.items() if value in shown and words not in spec.taken)
-    return replace(spec, taken=(*spec.taken, *more)) if more else spec
+    shown = "\0".join((*_texts(spec), image))
+    more = [words if value in shown else f"what the files make of {words}" for words, value in found.items()]
+    return replace(spec, taken=tuple(dict.fromkeys((*spec.taken, *more))))
 
 
-def _shown(spec: DesiredSandbox) -> Iterator[str]:
-    """All that can be read inside and is free text."""
-    yield from (value for _, value in spec.env)
-    commands = (*spec.setup, spec.command, spec.healthcheck.command if spec.healthcheck else None)
-    yield from (word for command in commands if command is not None for word in command.argv)
-
-
-def _built(recipe: Recipe) -> Iterator[str]:
-    yield from (value for _, value in recipe.origin.args)
-    for step in recipe.steps:
-        yield from (*step.packages, *step.command, *(value for _, value in step.env))
+def _texts(value: object) -> Iterator[str]:
+    """Everything that it is made of, one by one, but for what no file has written."""
+    if isinstance(value, tuple | frozenset):
+        for item in value:
+            yield from _texts(item)
+    elif is_dataclass(value):
+        for item in fields(value):
+            if item.name not in _OURS:
+                yield from _texts(getattr(value, item.name))
+    elif value is not None:
+        yield str(value)

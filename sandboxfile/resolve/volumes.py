@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
-from sandboxfile.model.desired import Mount, Volume
+from sandboxfile.model.desired import PLACES, Mount, Volume
 from sandboxfile.model.spec import Path, Sandbox, SandboxFile, VolumeSpec
 from sandboxfile.model.values import MIB
 from sandboxfile.names import VolumeId
@@ -42,10 +42,18 @@ def resolve_volumes(
         targets = {item.mount.target for item in own}
         joined[name] = [*own, *(item for item in beneath if item.mount.target not in targets)]
         problems += _wrong_targets(joined[name], placed[name])
+        problems += _too_many(file, name, len(joined[name]) + len(placed[name]))
     problems += _shared(joined)
     volumes = tuple(Volume(VolumeId(project, name), _size(file.volumes[name])) for name in sorted(file.volumes))
     mounts = {name: tuple(sorted(item.mount for item in items)) for name, items in joined.items()}
     return volumes, mounts, tuple(dict.fromkeys(problems))  # what the defaults have wrong is said once
+
+
+def _too_many(file: SandboxFile, name: str, count: int) -> Iterator[Diagnostic]:
+    if count > PLACES:
+        detail = f"The sandbox `{name}` has {count} workspaces and volumes, and there is room for {PLACES} in one."
+        hint = "show one directory that holds several of them, or put several things on one volume"
+        yield error("Too many workspaces and volumes", detail, file.span("sandboxes", name), hint)
 
 
 def _size(spec: VolumeSpec | None) -> int:

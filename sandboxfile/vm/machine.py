@@ -9,11 +9,12 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sandboxfile.model.desired import PLACES
 from sandboxfile.model.fingerprint import fingerprint
 
 Accelerator = Literal["kvm", "tcg"]
 
-SLOTS = 16  # ports for hotplug: shares come and go while the machine runs; each costs 8 ms of boot under TCG
+SLOTS = PLACES  # ports for hotplug: shares come and go while the machine runs; each costs 8 ms of boot under TCG
 DISK_NODE = "disk"
 VMLINUX, INITRD, CONFIG, FIRMWARE = "/vmlinux", "/initrd", "/config", "/firmware"
 CONFIG_KEY = "opt/sbx/config"

@@ -13,6 +13,7 @@ from sandboxfile.control import messages
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
 from sandboxfile.host import history
 from sandboxfile.host.statedir import is_locked, read_record, write_record
+from sandboxfile.host.volumes import volume_source
 from sandboxfile.model import plan as operations
 from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.desired import Command, Mount, Port, Workspace
@@ -71,6 +72,8 @@ def test_volumes_are_made_made_larger_and_deleted_and_again_does_no_harm(home):
     disk = home.layout.volume(data).disk
     do(home, *[operations.CreateVolume(data, 1 << 30)] * 2, *[operations.GrowVolume(data, 2 << 30)] * 2)
     assert anyio.run(disk_size, disk) == 2 << 30
+    do(home, *[operations.RecordVolume(data, "/f")] * 2)
+    assert volume_source(home.layout, data) == "/f"
     do(home, *[operations.DeleteVolume(data)] * 2)
     assert not disk.exists()
 

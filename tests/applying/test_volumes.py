@@ -7,13 +7,13 @@ import anyio
 import pytest
 
 from sandboxfile.applying import volumes
-from sandboxfile.applying.volumes import create_volume, delete_volume, grow_volume
+from sandboxfile.applying.volumes import create_volume, delete_volume, grow_volume, record_volume
 from sandboxfile.control.messages import GrowVolume
-from sandboxfile.errors import BusyError, HostError
+from sandboxfile.errors import BusyError, HostError, NotFoundError
 from sandboxfile.host import volumes as holding
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, try_lock
-from sandboxfile.host.volumes import hold_volume, volume_ids
+from sandboxfile.host.volumes import hold_volume, volume_ids, volume_source
 from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.vm.disks import disk_size
 
@@ -33,9 +33,10 @@ def size_of(layout):
 
 
 def test_a_new_volume_is_an_empty_file_system_of_the_sandboxes_user(layout, tmp_path):
-    anyio.run(create_volume, layout, DATA, GIB)
+    anyio.run(create_volume, layout, DATA, GIB, "/f")
     paths = layout.volume(DATA)
-    assert [path.name for path in paths.root.iterdir()] == ["disk.qcow2"]
+    assert sorted(path.name for path in paths.root.iterdir()) == ["disk.qcow2", "record.json"]
+    assert volume_source(layout, DATA) == "/f"
     assert size_of(layout) == GIB
     assert paths.disk.stat().st_blocks * 512 < 4 << 20
     raw = tmp_path / "raw"
@@ -51,9 +52,10 @@ def test_a_new_volume_is_an_empty_file_system_of_the_sandboxes_user(layout, tmp_
 
 
 def test_made_again_a_volume_keeps_what_is_on_it_and_grows_at_most(layout):
-    anyio.run(create_volume, layout, DATA, GIB)
+    anyio.run(create_volume, layout, DATA, GIB, "/f")
     before = layout.volume(DATA).disk.stat().st_ino
-    anyio.run(create_volume, layout, DATA, 2 * GIB)
+    anyio.run(create_volume, layout, DATA, 2 * GIB, "/another")
+    assert volume_source(layout, DATA) == "/f"
     anyio.run(create_volume, layout, DATA, GIB)
     assert layout.volume(DATA).disk.stat().st_ino == before
     assert size_of(layout) == 2 * GIB
@@ -81,6 +83,14 @@ def test_what_a_killed_apply_left_half_made_is_no_hindrance(layout):
     anyio.run(create_volume, layout, DATA, GIB)
     assert volume_ids(layout) == [DATA]
     assert [path.name for path in (layout.volumes / "shop").iterdir()] == ["data"]
+
+
+def test_another_file_is_remembered_as_that_of_a_volume_which_must_be_there(layout):
+    with pytest.raises(NotFoundError):
+        record_volume(layout, DATA, "/f")
+    anyio.run(create_volume, layout, DATA, GIB, "/f")
+    record_volume(layout, DATA, "/another")
+    assert volume_source(layout, DATA) == "/another"
 
 
 def test_a_volume_that_a_sandbox_has_grows_in_it(layout, monkeypatch):

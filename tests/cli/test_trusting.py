@@ -11,9 +11,9 @@ from sandboxfile.cli.trusting import FilesNotTrusted, settle_trust, trust
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import SandboxfileError, StateError
 from sandboxfile.host.trust import expose, find_doubts, read_trust
-from sandboxfile.model.desired import FileContent
+from sandboxfile.model.desired import DesiredSandbox, FileContent, Image
 from sandboxfile.model.events import Outcome
-from sandboxfile.model.plan import Change, Plan, Shift, Step, StopSandbox
+from sandboxfile.model.plan import Change, FieldChange, Plan, Shift, StartSandbox, Step, StopSandbox, UpdateRecord
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.trusting import digest_of
 
@@ -35,11 +35,16 @@ def here(monkeypatch, layout):
     for module in (trusting, applying, project):
         monkeypatch.setattr(module, "this_layout", lambda: layout)
     monkeypatch.setenv("TERM", "dumb")
-    expose(layout, [WORKSPACE])
+    expose(layout, dict.fromkeys([WORKSPACE], frozenset()))
 
 
-def made(*shifts, files=(FILE, OUTSIDE), whole=True):
-    return Plan("shop", "f", (Change("sandbox web", "update", "", shifts=shifts),), (STEP,), files=files, whole=whole)
+RECORD = Step("record web", UpdateRecord(DesiredSandbox(SandboxId("shop", "web"), "shell", Image("d")), "/f"), "x")
+COMMAND = FieldChange("command", "deploy", "curl evil", "restart", "the main process is another one")
+
+
+def made(*shifts, files=(FILE, OUTSIDE), whole=True, steps=(STEP,), fields=()):
+    change = Change("sandbox web", "update", "it is stopped", fields, shifts=shifts)
+    return Plan("shop", "f", (change,), steps, files=files, whole=whole)
 
 
 def ask(plan, answer=None, yes=False, shows_plan=True):
@@ -54,9 +59,10 @@ def ask(plan, answer=None, yes=False, shows_plan=True):
 
 
 @pytest.mark.parametrize("answer", [None, "y\n"])
-def test_with_yes_a_file_in_doubt_may_widen_nothing_and_is_named(layout, answer):
+def test_with_yes_a_file_in_doubt_changes_nothing_and_is_named(layout, answer):
     with pytest.raises(FilesNotTrusted) as refused:
-        ask(made(TIGHTER, WIDER), answer, yes=True)
+        ask(made(TIGHTER, WIDER, fields=(COMMAND,)), answer, yes=True)
+    assert "sandbox web: update (command)" in refused.value.message
     assert "nothing was changed" in refused.value.message
     assert f"{FILE.path}: new, in the workspace {WORKSPACE}" in refused.value.message
     assert OUTSIDE.path not in refused.value.message
@@ -67,10 +73,23 @@ def test_with_yes_a_file_in_doubt_may_widen_nothing_and_is_named(layout, answer)
     assert read_trust(layout).approved == {}
 
 
-def test_with_yes_what_widens_nothing_goes_on_and_stays_in_doubt():
-    """What the file says of another profile, or of another variable, nobody has seen."""
-    assert ask(made(TIGHTER), yes=True) == ((), "")
+@pytest.mark.parametrize("plan", [made(fields=(COMMAND,)), made(TIGHTER, steps=(RECORD,)), made(steps=(RECORD,))])
+def test_what_widens_nothing_is_refused_too(plan):
+    """The command of a sandbox is neutral by itself, and does all that this sandbox may."""
+    with pytest.raises(FilesNotTrusted):
+        ask(plan, yes=True)
+    with pytest.raises(FilesNotTrusted):
+        ask(plan, "n\n", yes=True, shows_plan=False)
+    trust([FILE])
+    assert ask(plan, yes=True) == ((FILE, OUTSIDE), "")
+
+
+def test_with_yes_what_was_applied_starts_and_its_file_stays_in_doubt():
+    """What the file says beyond that nobody has seen."""
+    start = Step("start web", StartSandbox(SandboxId("shop", "web")), "it is stopped")
+    assert ask(made(steps=(STEP, start)), yes=True) == ((), "")
     assert ask(made(), yes=True) == ((), "")
+    assert ask(made(), "", yes=True, shows_plan=False) == ((), "")
 
 
 def test_with_yes_what_no_sandbox_could_write_goes_on_and_is_approved():
@@ -93,13 +112,13 @@ def test_without_a_record_that_can_be_read_nothing_is_trusted(layout):
     with pytest.raises(StateError, match="cannot be read"):
         ask(made(WIDER), yes=True)
     with pytest.raises(StateError, match="cannot be read"):
-        ask(made(TIGHTER), "y\n")
-    assert ask(made(TIGHTER), yes=True) == ((), "")
+        ask(made(), "y\n")
+    assert ask(made(), yes=True) == ((), "")
 
 
-def test_a_plan_that_widens_in_many_ways_says_how_many():
+def test_a_plan_that_does_much_says_how_much_more():
     shifts = [Shift("widens", "reach", f"web can now reach {number}.example.com") for number in range(23)]
-    with pytest.raises(FilesNotTrusted, match="and 3 more"):
+    with pytest.raises(FilesNotTrusted, match="and 4 more"):
         ask(made(*shifts), yes=True)
 
 
@@ -118,9 +137,10 @@ def test_at_a_terminal_the_files_in_doubt_are_named_before_the_question():
     assert OUTSIDE.path not in said
 
 
-def test_only_what_has_changed_is_named_again():
+def test_only_what_has_changed_is_named_again(layout):
     other = FileContent(f"{WORKSPACE}/.env", digest_of("x"))
     trust([FILE, other])
+    expose(layout, {WORKSPACE: frozenset()})
     approved, said = ask(made(WIDER, files=(FILE, FileContent(other.path, digest_of("y")))), "")
     assert f"{other.path}: changed" in said
     assert FILE.path not in said
@@ -141,10 +161,6 @@ def test_a_command_that_asks_nothing_itself_asks_about_files_in_doubt(answer, go
         return
     with pytest.raises(FilesNotTrusted):
         ask(made(WIDER), answer, yes=True, shows_plan=False)
-
-
-def test_a_command_that_asks_nothing_itself_does_what_widens_nothing():
-    assert ask(made(TIGHTER), "", yes=True, shows_plan=False) == ((), "")
 
 
 # --- with the plan -----------------------------------------------------------------------------------------------

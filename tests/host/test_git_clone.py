@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+import tracemalloc
 
 import anyio
 import pytest
@@ -12,11 +13,11 @@ from sandboxfile.host.git_clone import (
     BEGUN,
     FETCHED,
     Clone,
-    blob_id,
     checked_address,
     checked_ref,
     git_environment,
 )
+from sandboxfile.host.git_entries import blob_id
 
 
 @pytest.fixture
@@ -123,13 +124,58 @@ def test_submodules_are_left_out_and_never_fetched(git, clone):
 def test_a_commit_that_holds_too_much_is_refused_before_anything_is_written(git, clone, monkeypatch):
     commit(git, a="x", b="x", c="x" * 100)
     made = fetch(clone, git)
-    monkeypatch.setattr("sandboxfile.host.git_clone.ENTRY_LIMIT", 2)
+    monkeypatch.setattr("sandboxfile.host.git_entries.ENTRY_LIMIT", 2)
     with pytest.raises(HostError, match="holds more than"):
         clone.entries(made)
-    monkeypatch.setattr("sandboxfile.host.git_clone.ENTRY_LIMIT", 9)
-    monkeypatch.setattr("sandboxfile.host.git_clone.SIZE_LIMIT", 101)
+    monkeypatch.setattr("sandboxfile.host.git_entries.ENTRY_LIMIT", 9)
+    monkeypatch.setattr("sandboxfile.host.git_entries.SIZE_LIMIT", 101)
     with pytest.raises(HostError, match="holds more than"):
         clone.entries(made)
+
+
+def unfolding(git, leaf, depth, width):
+    """A commit whose tree has, so deep, itself in it again and again; the objects are few."""
+    tree = leaf
+    for _ in range(depth):
+        lines = "".join(f"040000 tree {tree}\td{number}\n" for number in range(width))
+        done = subprocess.run(["git", "mktree"], cwd=git.work, input=lines, text=True, capture_output=True, check=True)
+        tree = done.stdout.strip()
+    git("update-ref", "refs/heads/main", git("commit-tree", "-m", "bomb", tree))
+
+
+@pytest.mark.parametrize("leaf", ["files", "nothing"])
+def test_a_few_objects_that_unfold_without_end_are_given_up_soon(git, clone, leaf):
+    commit(git, **({"a": "x", "b": "x"} if leaf == "files" else {}))
+    unfolding(git, git("rev-parse", "HEAD^{tree}"), depth=8, width=10)
+    made = fetch(clone, git)
+    tracemalloc.start()
+    try:
+        with pytest.raises(HostError, match="holds more than 100000 files and directories"):
+            clone.entries(made)
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_directories_in_directories_without_end_are_refused(git, clone):
+    commit(git, a="x")
+    unfolding(git, git("rev-parse", "HEAD^{tree}"), depth=101, width=1)
+    with pytest.raises(HostError, match="longer than 4095 bytes or 100 directories"):
+        clone.entries(fetch(clone, git))
+
+
+def test_a_file_that_is_too_large_to_be_held_is_refused(git, clone, monkeypatch):
+    commit(git, a="x" * 10, b="y" * 11)
+    made = fetch(clone, git)
+    monkeypatch.setattr("sandboxfile.host.git_entries.FILE_LIMIT", 10)
+    with pytest.raises(HostError, match=r"in a file \(`b`\)"):
+        clone.entries(made)
+
+
+def test_a_commit_that_is_not_there_has_no_entries(clone):
+    with pytest.raises(HostError, match="git ls-tree failed") as caught:
+        clone.entries("0" * 40)
+    assert "not a tree object" in caught.value.output
 
 
 @pytest.mark.parametrize("name", ["..", ".git", ".GIT"])
@@ -237,6 +283,7 @@ def test_only_signatures_of_those_whom_the_user_knows_are_good(git, clone, tmp_p
         "git@git.example.com:team/shop.git",
         "file:///srv/shop.git",
         "/srv/shop.git",
+        "/srv/a@-b/shop.git",
     ],
 )
 def test_a_repository_may_be(text):
@@ -260,6 +307,13 @@ def test_a_path_is_made_absolute(tmp_path, monkeypatch):
         "git://git.example.com/shop.git",
         "ssh://-oProxyCommand=x/y z",
         "-oProxyCommand=x@host:y",
+        "ssh://-oProxyCommand=x/y",
+        "ssh://git@-oProxyCommand=x/y",
+        "ssh://-l@git.example.com/y",
+        "ssh://%2doProxyCommand=x/y",
+        "ssh://[-oProxyCommand=x]/y",
+        "https://-x.example.com/y",
+        "git@-oProxyCommand:y",
         "https://git.example.com/a b",
         "https://me:secret@git.example.com/shop.git",
         "shop",

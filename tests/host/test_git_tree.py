@@ -3,6 +3,7 @@
 import hashlib
 import os
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,91 @@ def test_replaced_objects_are_not_taken(repository):
     git(repository, "replace", old, git(repository, "hash-object", "-w", "other"))
     with git_tree(repository / "sandbox.yaml", "main") as tree:
         assert tree.read(repository / "sandbox.yaml") == b"old\n"
+
+
+# --- forged objects ----------------------------------------------------------------------------------------------
+
+
+def forge(top, name, kind, data):
+    """Put another object where one is, as whoever can write to the repository can."""
+    id = git(top, "rev-parse", name)
+    place = top / ".git/objects" / id[:2] / id[2:]
+    place.chmod(0o644)
+    place.write_bytes(zlib.compress(b"%s %d\0" % (kind, len(data)) + data))
+
+
+def other_tree(top):
+    """A tree that has another sandbox.yaml, and is there."""
+    (top / "sandbox.yaml").write_text("wide\n")
+    git(top, "add", "-A")
+    return git(top, "write-tree")
+
+
+@pytest.mark.parametrize("what", ["blob", "tree", "commit"])
+@pytest.mark.parametrize("named", ["by id", "by branch"])
+def test_an_object_that_is_not_what_its_id_says_is_refused(repository, what, named):
+    id = git(repository, "rev-parse", "main")
+    tree = other_tree(repository)
+    raw = subprocess.run(["git", "cat-file", "tree", tree], cwd=repository, capture_output=True, check=True).stdout
+    if what == "blob":
+        forge(repository, "main:sandbox.yaml", b"blob", b"wide\n")
+    elif what == "tree":
+        forge(repository, "main^{tree}", b"tree", raw)
+    else:
+        forge(
+            repository,
+            "main",
+            b"commit",
+            git(repository, "cat-file", "commit", id)
+            .replace(git(repository, "rev-parse", "main^{tree}"), tree)
+            .encode(),
+        )
+    with (
+        pytest.raises(SandboxfileError, match=r"forged object|has no revision"),
+        git_tree(repository / "sandbox.yaml", id if named == "by id" else "main") as tree,
+    ):
+        tree.read(repository / "sandbox.yaml")
+
+
+def test_a_forged_link_or_file_of_a_template_is_refused(repository, layout):
+    forge(repository, "main:ctx/link", b"blob", b"/etc")
+    forge(repository, "main:ctx/a/b", b"blob", b"evil")
+    sources = [Source("context", f"{repository}/ctx", "Dockerfile"), Source("file", f"{repository}/ctx/a/b")]
+    with git_tree(repository / "sandbox.yaml", "main") as tree:
+        assert "forged" in tree.look(f"{repository}/ctx/link").problem
+        found = tree.facts(sources, {source.name: tree.look(source.name) for source in sources}, layout)
+    assert all("forged" in fact.problem for fact in found.values())
+
+
+def test_the_id_of_a_tag_does_not_stand_for_a_commit(repository):
+    git(repository, "tag", "-a", "-m", "x", "v1")
+    id = git(repository, "rev-parse", "v1")
+    with pytest.raises(SandboxfileError, match="is not the id of a commit"), git_tree(repository / "sandbox.yaml", id):
+        pass
+    with git_tree(repository / "sandbox.yaml", "v1") as tree:
+        assert tree.read(repository / "sandbox.yaml") == b"old\n"
+
+
+@pytest.mark.parametrize("raw", [b"100644 a", b"100644 a\0short"])
+def test_a_directory_that_is_not_whole_is_an_error(repository, raw):
+    asked = ["git", "hash-object", "-t", "tree", "-w", "--stdin", "--literally"]
+    made = subprocess.run(asked, cwd=repository, input=raw, capture_output=True, check=True)
+    evil = git(repository, "commit-tree", "-m", "evil", made.stdout.decode().strip())
+    with (
+        git_tree(repository / "sandbox.yaml", evil) as tree,
+        pytest.raises(HostError, match="not whole"),
+    ):
+        tree.read(repository / "a")
+
+
+def test_a_repository_of_longer_ids_is_checked_too(tmp_path):
+    top = tmp_path / "long"
+    top.mkdir()
+    git(top, "init", "-q", "-b", "main", "--object-format=sha256")
+    write(top, {"sandbox.yaml": "old\n", "team/policy.yaml": "p\n"})
+    commit(top)
+    with git_tree(top / "sandbox.yaml", git(top, "rev-parse", "HEAD")) as tree:
+        assert tree.read(top / "team/policy.yaml") == b"p\n"
+    forge(top, "main:team/policy.yaml", b"blob", b"q\n")
+    with git_tree(top / "sandbox.yaml", "main") as tree, pytest.raises(HostError, match="forged"):
+        tree.read(top / "team/policy.yaml")

@@ -49,6 +49,7 @@ def test_an_apply_remembers_every_sandbox_of_the_project_and_whether_it_ran(layo
     assert held is not None
     assert before.at == "2026-02-03T04:05:06+00:00"
     assert [(each.applied, each.running) for each in before.sandboxes] == [(other, False), (APPLIED, True)]
+    assert before.unreadable == (SandboxId("shop", "torn"),)
     assert not before.complete
     assert before.was(ID).is_same(replace(APPLIED, source="/another"))
     assert not before.was(ID).is_same(replace(APPLIED, created_at="2026-02-03T04:05:06+00:00"))

@@ -8,6 +8,8 @@ import pytest
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.policy_files import read_policy_files
+from sandboxfile.model.desired import FileContent
+from sandboxfile.planning.trusting import ABSENT, digest_of
 from sandboxfile.resolve.inputs import PolicyFiles
 
 
@@ -34,9 +36,10 @@ def files(tmp_path: Path) -> Files:
 
 
 def test_absence_is_fine(files: Files) -> None:
-    assert files.read() == PolicyFiles()
+    absent = PolicyFiles(files=(FileContent(str(files.machine), ABSENT), FileContent(str(files.user), ABSENT)))
+    assert files.read() == absent
     files.user.parent.rmdir()
-    assert files.read() == PolicyFiles()
+    assert files.read() == absent
 
 
 def test_both_files_are_read_and_the_users_sees_the_machines(files: Files) -> None:
@@ -45,6 +48,9 @@ def test_both_files_are_read_and_the_users_sees_the_machines(files: Files) -> No
     found = files.read()
     assert found.problems == ()
     assert found.names == {"corp", "mine"}
+    assert [file.digest for file in found.files] == [
+        digest_of(each.read_bytes()) for each in (files.machine, files.user)
+    ]
     assert found.user is not None
     assert str(found.user.span("default_policy")) == "~/.config/sandboxfile/policy.yaml:1:17"
     assert sorted(found.sources) == [str(files.machine), "~/.config/sandboxfile/policy.yaml"]

@@ -1,11 +1,13 @@
 """What this host's npm, pip and apt are configured for, read from their own files below a root of our own."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandboxfile.host.registries import preset_facts
+from sandboxfile.planning.trusting import digest_of
 from sandboxfile.resolve.inputs import PresetFacts
 
 NPM = "usr/lib/node_modules/npm/node_modules/@npmcli/config/lib/definitions/definitions.js"
@@ -40,6 +42,13 @@ class Machine:
         target.write_text(text)
 
     def facts(self, preset: str) -> PresetFacts:
+        return replace(self._whole(preset), files=())
+
+    def files(self, preset: str) -> dict[str, str]:
+        """The digests of what says all this, by path."""
+        return {file.path: file.digest for file in self._whole(preset).files}
+
+    def _whole(self, preset: str) -> PresetFacts:
         return preset_facts([preset], self.home, self.environ, self.root, (self.root / "usr/venv",))[preset]
 
     def urls(self, preset: str) -> list[str]:
@@ -116,6 +125,33 @@ def test_npm_settings_go_over_each_other_as_npm_has_them(machine: Machine) -> No
     facts = machine.facts("npm")
     assert [registry.url for registry in facts.registries] == ["http://env.example.com:4873", "https://a.example.com/"]
     assert facts.settings == (("npm_config_registry", "http://env.example.com:4873"),)
+
+
+def test_every_file_that_says_something_is_told_as_it_was_read(machine: Machine, tmp_path: Path) -> None:
+    text = "registry=https://npm.example.com/\n"
+    machine.write("~/.npmrc", text)
+    assert machine.files("npm") == {f"{machine.home}/.npmrc": digest_of(text), f"{machine.root}/etc/npmrc": ""}
+    given = {"NPM_CONFIG_USERCONFIG": f"{tmp_path}/userrc", "npm_config_globalconfig": f"{tmp_path}/globalrc"}
+    machine.environ.update(given, PIP_CONFIG_FILE=f"{tmp_path}/pip.conf", VIRTUAL_ENV=f"{tmp_path}/venv")
+    assert machine.files("npm") == dict.fromkeys(given.values(), "")
+    machine.write("~/.config/pip/pip.conf", "[global\n")
+    assert machine.files("pip") == {
+        f"{machine.root}/etc/xdg/pip/pip.conf": "",
+        f"{machine.root}/etc/pip.conf": "",
+        f"{machine.home}/.pip/pip.conf": "",
+        f"{machine.home}/.config/pip/pip.conf": digest_of("[global\n"),
+        f"{tmp_path}/venv/pip.conf": "",
+        f"{tmp_path}/pip.conf": "",
+    }
+    machine.write("etc/apt/sources.list", "deb http://apt.example.com/debian trixie main\n")
+    assert list(machine.files("apt")) == [f"{machine.root}/etc/apt/sources.list"]
+
+
+def test_a_relative_path_of_npms_file_is_told_whole(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine.write("npmrc", "a=b")
+    monkeypatch.chdir(machine.root)
+    machine.environ["npm_config_userconfig"] = "npmrc"
+    assert machine.files("npm")[f"{machine.root}/npmrc"] == digest_of("a=b")
 
 
 def test_npms_own_registry_written_out_needs_no_setting(machine: Machine) -> None:

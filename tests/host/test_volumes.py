@@ -9,7 +9,16 @@ from sandboxfile.errors import BusyError, NotFoundError
 from sandboxfile.host import volumes
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories
-from sandboxfile.host.volumes import hold_volume, lock_volume, sweep_volumes, volume_holder, volume_ids, volume_use
+from sandboxfile.host.volumes import (
+    hold_volume,
+    lock_volume,
+    record_source,
+    sweep_volumes,
+    volume_holder,
+    volume_ids,
+    volume_source,
+    volume_use,
+)
 from sandboxfile.names import SandboxId, VolumeId
 
 DATA, WEB, DB = VolumeId("shop", "data"), SandboxId("shop", "web"), SandboxId("shop", "db")
@@ -90,6 +99,15 @@ def test_a_volume_that_does_not_exist_cannot_be_held_and_nothing_is_made(layout)
     with pytest.raises(NotFoundError, match="shop/gone"):
         anyio.run(hold_volume, layout, VolumeId("shop", "gone"), WEB)
     assert not layout.volume(VolumeId("shop", "gone")).root.exists()
+
+
+def test_a_volume_is_of_the_file_that_was_remembered_and_of_none_that_nobody_can_read(layout):
+    assert volume_source(layout, DATA) == ""
+    record_source(layout.volume(DATA), "/home/u/shop/sandbox.yaml")
+    assert volume_source(layout, DATA) == "/home/u/shop/sandbox.yaml"
+    for content in ("", "[]", '{"version": 2, "source": "/f"}', '{"version": 1}', '{"version": 1, "source": 3}'):
+        layout.volume(DATA).record.write_text(content)
+        assert volume_source(layout, DATA) == ""
 
 
 def test_a_sweep_removes_what_is_half_made_of_one_project_alone(layout):

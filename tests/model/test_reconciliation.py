@@ -1,5 +1,6 @@
 """The state machine of `sbx reconcile`: what is tried when, and what of a failure stays until when."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from sandboxfile.model.reconciliation import (
     failed,
     fetched,
     pause,
+    resumed,
     targets,
 )
 
@@ -113,3 +115,22 @@ def test_the_same_failure_in_a_row_is_counted_and_another_one_begins_anew():
 def test_since_is_when_a_state_began(state):
     status = entered(at("a"), state, later(5))
     assert status.since == ("2027-01-02T03:04:05.000+00:00" if state == "applied" else "2027-01-02T03:04:10.000+00:00")
+
+
+GUARDED = replace(at("a"), deny_widening=True, profiles=("ci",))
+SAME = {"ref": "main", "path": "sandbox.yaml", "profiles": ("ci",), "deny_widening": True}
+
+
+@pytest.mark.parametrize("other", [{"ref": "next"}, {"path": "x.yaml"}, {"profiles": ("ci", "gpu")}, {"profiles": ()}])
+def test_asked_for_something_else_nothing_is_let_through_yet(other):
+    status = resumed(GUARDED, **{**SAME, **other})
+    assert (status.begun, status.applied, targets(status, NOW)) == ("", "a", ("a",))
+    assert resumed(status, **{**SAME, **other}).begun == ""
+    assert resumed(begun(status, "a", NOW), **{**SAME, **other}).begun == "a"
+
+
+def test_what_was_let_through_without_a_guard_is_not_let_through_with_it_and_the_other_way_round_it_is():
+    assert resumed(GUARDED, **SAME) == GUARDED
+    free = resumed(GUARDED, **{**SAME, "deny_widening": False})
+    assert free.begun == "a"
+    assert resumed(free, **SAME).begun == ""

@@ -20,7 +20,7 @@ from sandboxfile.guest.config import PORTS
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, read_record, try_lock, write_record
 from sandboxfile.host.tasks import beside
-from sandboxfile.host.volumes import hold_volume
+from sandboxfile.host.volumes import hold_volume, record_source
 from sandboxfile.model.credential import Credential, SecretSource
 from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedVolume
@@ -115,11 +115,13 @@ def test_volumes_are_told_with_their_size_and_who_has_them(layout):
         paths.root.mkdir(parents=True)
         header = struct.pack(">4sI16xQ", b"QFI\xfb", 3, size)
         paths.disk.write_bytes(header if size else b"")
+    record_source(layout.volume(VolumeId("shop", "data")), "/nowhere/sandbox.yaml")
     lock = anyio.run(hold_volume, layout, VolumeId("shop", "data"), SandboxId("shop", "web"))
     found = look(layout).volumes
+    assert look(layout).missing_sources == {"/nowhere/sandbox.yaml"}
     os.close(lock)
     assert found == (
-        ObservedVolume(VolumeId("shop", "data"), 5, SandboxId("shop", "web")),
+        ObservedVolume(VolumeId("shop", "data"), 5, SandboxId("shop", "web"), "/nowhere/sandbox.yaml"),
         ObservedVolume(VolumeId("shop", "torn"), 0),
     )
     assert [volume.holder for volume in look(layout).volumes] == [None, None]

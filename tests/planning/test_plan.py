@@ -152,7 +152,8 @@ def observed_state(observed: dict) -> ObservedState:
 
 def _volume(name: str, fields: dict) -> ObservedVolume:
     holder = SandboxId(PROJECT, fields["holder"]) if "holder" in fields else None
-    return ObservedVolume(VolumeId(PROJECT, name), _size(fields.get("size", "10GiB")), holder)
+    size, source = _size(fields.get("size", "10GiB")), fields.get("source", SOURCE)
+    return ObservedVolume(VolumeId(PROJECT, name), size, holder, source)
 
 
 def _found(name: str, fields: dict) -> ObservedSandbox:

@@ -5,7 +5,6 @@
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,9 +104,9 @@ def test_one_that_was_stopped_is_stopped_again():
     assert done(back(before(old, stopped=["web"]), kept=[old])) == ["bring back web", "record web"]
 
 
-def test_one_that_the_apply_made_is_deleted_and_one_that_came_otherwise_is_left_alone():
-    made, adopted = applied("new", SINCE), applied("adopted")
-    plan = back(before(), there(made), there(adopted))
+def test_one_that_the_apply_made_is_deleted_and_one_that_was_unreadable_before_is_left_alone():
+    made, unread = applied("new", SINCE), applied("unread")
+    plan = back(replace(before(), unreadable=(unread.spec.id,)), there(made), there(unread))
     assert [type(step.operation) for step in plan.steps] == [StopSandbox, DeleteSandbox]
     assert not plan.steps[1].operation.keep
     assert told(plan) == [("sandbox new", "delete", True)]
@@ -130,14 +129,31 @@ def test_a_disk_that_was_made_larger_stays_so():
     assert record.spec == replace(old.spec, resources=larger.spec.resources)
 
 
-@pytest.mark.parametrize("name", ["web", "new"])
-def test_what_is_protected_is_lost_only_when_that_is_allowed(name):
-    old, now = applied("web"), applied(name, SINCE, protect=True)
-    was = before(old) if name == "web" else before()
-    refused = back(was, there(now), kept=[old])
+def test_one_that_the_apply_made_is_deleted_also_when_the_clock_was_set_back():
+    assert done(back(before(), there(applied("new", EARLY)))) == ["stop new", "delete new"]
+
+
+def test_a_protected_one_that_took_the_place_of_another_is_lost_only_when_that_is_allowed():
+    old, now = applied("web"), applied("web", SINCE, protect=True)
+    refused = back(before(old), there(now), kept=[old])
     assert refused.steps == ()
     assert refused.diagnostics[0].summary == "Protected sandbox"
-    assert back(was, there(now), kept=[old], allow_destroy=True).steps
+    assert back(before(old), there(now), kept=[old], allow_destroy=True).steps
+
+
+def test_a_protected_one_that_the_apply_made_stays_and_keeps_nothing_from_going_back():
+    old, new = applied("web"), applied("new", SINCE, protect=True)
+    changed = replace(old, spec=spec("web", env=(("A", "1"),)))
+    plan = back(before(old), there(changed), there(new))
+    assert done(plan) == ["record web"]
+    (said,) = plan.diagnostics
+    assert (said.severity.name, said.summary) == ("WARNING", "Protected sandbox")
+    assert "shop/new" in said.detail
+    assert done(back(before(old), there(changed), there(new), allow_destroy=True)) == [
+        "stop new",
+        "delete new",
+        "record web",
+    ]
 
 
 def test_they_come_back_in_the_order_in_which_they_depend_on_each_other():

@@ -157,6 +157,7 @@ def test_volumes_that_steps_are_about_must_be_as_they_were():
     assert told() == ("volume data: it no longer exists",)
     assert told(ObservedVolume(data, 1 << 31, ID)) == ("volume data: it has another size",)
     assert told(ObservedVolume(data, 1 << 30, NEW)) == ("volume data: another sandbox has it, or none",)
+    assert told(ObservedVolume(data, 1 << 30, ID, "/f")) == ("volume data: it is of another file",)
     there = told(ObservedVolume(data, 1 << 30, ID), ObservedVolume(cache, 1))
     assert there == ("volume cache: it did not exist, and is there now",)
 

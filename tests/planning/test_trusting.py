@@ -3,16 +3,27 @@
 import pytest
 
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent, Image, Workspace
-from sandboxfile.model.plan import AttachWorkspace, CreateSandbox, Plan, PlanOptions, StartSandbox, Step, UpdateRecord
+from sandboxfile.model.plan import (
+    AttachWorkspace,
+    CreateSandbox,
+    DeleteSandbox,
+    DetachWorkspace,
+    Plan,
+    PlanOptions,
+    StartSandbox,
+    Step,
+    UpdateRecord,
+)
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.trusting import (
+    closed_by,
     contents,
     covers,
     digest_of,
     digest_of_all,
     doubts,
+    guards_of,
     not_as_approved,
-    opened_by,
 )
 
 FILE = "/home/me/shop/sandbox.yaml"
@@ -97,7 +108,19 @@ def test_a_plan_opens_the_directories_that_it_mounts_for_writing():
         StartSandbox(SandboxId("shop", "a")),
     )
     steps = tuple(Step(str(number), operation, "") for number, operation in enumerate(operations))
-    assert opened_by(Plan("shop", "f", steps=steps)) == {"/a", "/b", "/c"}
+    assert set(guards_of(Plan("shop", "f", steps=steps))) == {"/a", "/b", "/c"}
+
+
+def test_a_plan_takes_from_the_record_what_the_sandboxes_could_write_to():
+    operations = (
+        CreateSandbox(sandbox("a"), ""),
+        UpdateRecord(sandbox("b"), ""),
+        DetachWorkspace(SandboxId("shop", "c"), "/c"),
+        DeleteSandbox(SandboxId("shop", "d")),
+        StartSandbox(SandboxId("shop", "e")),
+    )
+    steps = tuple(Step(str(number), operation, "") for number, operation in enumerate(operations))
+    assert sorted(id.name for id in closed_by(Plan("shop", "f", steps=steps))) == ["b", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -50,12 +50,12 @@ TABLE = {
     "elsewhere inside": (
         {"workspaces": (RW,)},
         {"workspaces": (Workspace("/s", "/t"),)},
-        ["- no longer sees /s at /s"],
+        ["+ now sees /s at /t (rw from /s)", "- no longer sees /s at /s"],
     ),
     "a part of it": (
         {"workspaces": (RW,)},
         {"workspaces": (Workspace("/s/sub", "/s"),)},
-        ["+ now sees /s/sub (rw from /s/sub)", "- no longer sees /s at /s"],
+        ["+ now sees /s/sub at /s (rw from /s/sub)", "- no longer sees /s at /s"],
     ),
     "no longer protected": (
         {"workspaces": (replace(RW, protect=(".git/hooks", "x")),)},
@@ -78,7 +78,11 @@ TABLE = {
         ["- sees /s only rw protecting .git"],
     ),
     "a volume": ({}, {"mounts": (Mount("/v", "cache"),)}, ["+ has the volume cache at /v"]),
-    "a volume elsewhere": ({"mounts": (Mount("/v", "cache"),)}, {"mounts": (Mount("/w", "cache"),)}, []),
+    "a volume elsewhere": (
+        {"mounts": (Mount("/v", "cache"),)},
+        {"mounts": (Mount("/w", "cache"),)},
+        ["+ has the volume cache at /w"],
+    ),
     "another volume": (
         {"mounts": (Mount("/v", "cache"),)},
         {"mounts": (Mount("/v", "data"),)},
@@ -154,9 +158,23 @@ TABLE = {
     "wherever it likes": (
         using(secret()),
         using(secret(variable="TOKEN", placeholder="x")),
-        ["+ may now put the secret key wherever it likes in requests to its places"],
+        ["+ may now put the secret key wherever it likes in requests to api.example.com:443"],
     ),
-    "unapproved": (using(secret()), using(secret(known=True)), ["+ uses the secret key without anybody's approval"]),
+    "wherever it likes at one more place": (
+        using(secret(variable="TOKEN"), secret("two", host="b.example.com")),
+        using(secret(variable="TOKEN"), secret("two", host="b.example.com", variable="TOKEN2")),
+        ["+ may now put the secret two wherever it likes in requests to b.example.com:443"],
+    ),
+    "unapproved": (
+        using(secret()),
+        using(secret(known=True)),
+        ["+ uses the secret key at api.example.com:443 without anybody's approval"],
+    ),
+    "unapproved at one more place": (
+        using(secret(known=True), secret("two", host="b.example.com")),
+        using(secret(known=True), secret("two", host="b.example.com", known=True)),
+        ["+ uses the secret two at b.example.com:443 without anybody's approval"],
+    ),
 }
 NEUTRAL = {
     "user": "root",
@@ -271,7 +289,9 @@ def sandboxes(draw):
         workspaces=tuple(by_target.values()),
         ports=tuple(sorted(draw(st.frozensets(ports, max_size=3)))),
         policy=policy(credentials=tuple(credentials.values())),
-        mounts=tuple(Mount("/v", each) for each in draw(st.frozensets(st.sampled_from("xy"), max_size=1))),
+        mounts=tuple(
+            Mount(draw(st.sampled_from(("/v", "/w"))), each) for each in draw(st.sampled_from(("", "x", "y")))
+        ),
     )
 
 
@@ -279,7 +299,7 @@ def may(spec):
     """Everything that a sandbox may do with what is outside of it, one by one; written without the code under test."""
     found = set()
     for each in spec.workspaces:
-        found.add(("read", each.source))
+        found.add(("read", each.source, each.target))
         paths = ("x", "x/y", "x/y/w", "z", "other") if each.mode == "rw" else ()
         for path in paths:
             if not any(f"{path}/".startswith(f"{held}/") for held in each.protect):
@@ -294,8 +314,8 @@ def may(spec):
                     undropped = "Z" not in way.drops
                     found.add(("send", each.source, way.host, way.name, path, undropped))
             if each.variable:
-                found.add(("anywhere", each.source))
-    found.update(("volume", each.volume) for each in spec.mounts)
+                found.update(("anywhere", each.source, place) for place in each.bound)
+    found.update(("volume", each.volume, each.target) for each in spec.mounts)
     return found
 
 
@@ -358,6 +378,7 @@ FILE = ("/h/key", "/etc/key")
             ],
         ),
         (template(), template(origin=Origin("local", "team/x")), ["+ its image begins as docker:team/x"]),
+        (template(), template(origin=Origin("oci", "r.example/x:1")), ["+ its image begins as oci:r.example/x:1"]),
         (template(), template(origin=Origin("tar", path="/h/r.tar")), ["+ its image begins as tar:/h/r.tar"]),
         (template(), template(policy=policy("a.test")), []),  # nothing runs
         (template(run=["x"]), template(run=["x"], policy=policy("a.test")), ["+ its build can now reach a.test"]),

@@ -7,7 +7,7 @@ import pytest
 
 from sandboxfile.diagnostics import Diagnostics, has_errors
 from sandboxfile.language.validate import load, load_policies
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.resolve.inputs import (
     PathFact,
@@ -41,6 +41,13 @@ class Host:
     project: str = ""
     stored: frozenset[str] = frozenset()
     git_identity: tuple[str, str] | None = None
+    configuration: tuple[FileContent, ...] = ()
+
+    def configured(self, *paths: str) -> "Host":
+        """Files of this user's own that shape sandboxes."""
+        self.configuration = tuple(FileContent(path, "") for path in paths)
+        self.facts.update({path: PathFact("missing", path) for path in paths if path not in self.facts})
+        return self
 
     def directory(self, *paths: str) -> "Host":
         self.facts.update({path: PathFact("directory", path) for path in paths})
@@ -78,9 +85,9 @@ class Host:
         file, _, problems = load(text, "/any/where/sandbox.yaml", self.policies.names)
         assert file is not None
         assert not has_errors(problems)
-        self.directory(HOME, BASE, *PRIVATE)
         self.facts.setdefault(self.file, PathFact("file", self.file))
         base = self.file.rpartition("/")[0]
+        self.facts = {path: PathFact("directory", path) for path in (HOME, BASE, base, *PRIVATE)} | self.facts
         paths = {path: PathFact("missing", path) for path in paths_needed(file, base, HOME)} | self.facts
         missing = SourceFact(problem="there is no such thing")
         sources = {source: missing for source in sources_needed(file, base, HOME)} | self.sources
@@ -97,6 +104,7 @@ class Host:
             project=self.project,
             stored=self.stored,
             git_identity=self.git_identity,
+            configuration=self.configuration,
         )
 
     def resolve(self, text: str) -> tuple[DesiredState | None, Diagnostics]:

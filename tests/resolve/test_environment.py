@@ -1,5 +1,7 @@
 """Whose value of a variable counts."""
 
+from .conftest import BASE
+
 
 def test_precedence_is_template_then_env_file_then_env(host):
     host.text("/home/user/project/a.env", "B=file\nC=file\nD=file").text("/home/user/project/b.env", "C=second")
@@ -41,3 +43,16 @@ def test_no_message_shows_a_value(host):
     _, problems = host.resolve("sandboxes: {web: {env_file: a.env}}")
     assert len(problems) == 4
     assert not any("hunter2" in problem.detail + str(problem.hint) for problem in problems)
+
+
+def test_a_file_outside_the_project_is_told_of_by_where_it_really_is(host):
+    text = "sandboxes: {web: {env_file: a.env}}"
+    host.text(f"{BASE}/a.env", "A=1")
+    assert host.only(text).taken == ()
+    host.link(f"{BASE}/a.env", "/home/user/credentials", kind="file")
+    assert host.only(text).taken == ("the variables of /home/user/credentials",)
+
+
+def test_a_project_behind_a_link_has_its_files_inside(host):
+    host.link(BASE, "/data/project").link(f"{BASE}/a.env", "/data/project/a.env", kind="file", at=BASE)
+    assert host.only("sandboxes: {web: {env_file: a.env}}").taken == ()

@@ -88,5 +88,5 @@ def test_the_rest_of_a_wrong_file_is_never_wanted(text):
     file, _, problems = load(text, "f")
     assert problems
     assert file is not None
-    paths = {path: PathFact("directory", path) for path in ("/home/u", "/s")} | {"/p/f": PathFact("file", "/p/f")}
+    paths = {path: PathFact("directory", path) for path in ("/home/u", "/p", "/s")} | {"/p/f": PathFact("file", "/p/f")}
     assert resolve(file, ResolveInputs("/p/f", "/home/u", ("/s",), paths, {})) == (None, ())

@@ -35,6 +35,20 @@ def test_the_users_own_list_is_added(host):
     assert workspace.protect == (".git/config", ".git/hooks", "Makefile", "sandbox.yaml")
 
 
+@pytest.mark.parametrize("project", ["", "_run"])
+def test_what_of_the_host_shapes_sandboxes_is_protected_whoever_makes_them(host, project):
+    host.project = project
+    host.configured("/home/user/project/.npmrc", "/home/user/.npmrc")
+    (workspace,) = host.only("sandboxes: {web: {workspaces: [.]}}").workspaces
+    assert ".npmrc" in workspace.protect
+    assert ("sandbox.yaml" in workspace.protect) != bool(project)
+
+
+def test_what_of_the_host_shapes_sandboxes_is_not_read_through_a_link_that_an_agent_can_turn(host):
+    host.configured("/home/user/project/.npmrc").link("/home/user/project/.npmrc", "/home/user/mine", kind="file")
+    assert host.summaries("sandboxes: {web: {workspaces: [.]}}") == ["Symlink inside a workspace"]
+
+
 def test_a_read_only_workspace_needs_no_protection(host):
     (workspace,) = host.only("sandboxes: {web: {workspaces: ['.:ro']}}").workspaces
     assert workspace == Workspace(BASE, BASE, "ro")

@@ -1,10 +1,12 @@
 """A service as the main process, its port on this host: bytes both ways, many at once, live changes, crashes."""
 
 import concurrent.futures
+import contextlib
 import hashlib
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -50,9 +52,12 @@ Server(("127.0.0.1", int(__import__("sys").argv[1])), Handler).serve_forever()
 
 
 def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+    """One that nobody has, and that the kernel gives to nobody's connection while the tests run."""
+    while True:
+        number = random.randrange(20000, 32000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", number))
+            return number
 
 
 @pytest.fixture(scope="module")

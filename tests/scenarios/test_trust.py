@@ -1,4 +1,4 @@
-"""An agent edits every file that could widen its policy: nothing widens until a person has said yes to it.
+"""An agent edits every file that could widen its policy: nothing changes until a person has said yes to it.
 
 What holds is shown layer by layer: files that are there are read-only inside, whoever tries; what is made anew, turned
 aside with its directory, or brought by a branch, is not applied unasked.
@@ -160,29 +160,28 @@ def test_what_is_there_is_read_only_inside_and_what_is_made_there_is_not_applied
     sbx("down", "-y")
 
 
-def test_a_branch_of_the_agent_is_applied_once_a_person_has_said_yes_to_it(sbx, before):
+def test_what_a_person_brings_in_is_applied_as_they_say_and_held_inside(sbx, before):
+    # Files that are read-only inside: who has changed them was at the host, and --yes is their word.
     git(sbx, "checkout", "-qf", "wide")
     assert content(sbx, WIDER) == WIDER
-    assert_refused(sbx, before, *WIDER)
-    code, shown = at_a_terminal(sbx, "y", "up")
-    assert code == 0, shown
-    assert f"{sbx.project}/values.env" not in shown
+    assert EVIL in sbx("up", "-y", "--deny-widening", code=3).stderr
+    code, shown = at_a_terminal(sbx, "n", "up")
+    assert code == 1
+    assert "! widens" in shown
+    assert held(sbx) == before
+    sbx("up", "-y")
     sbx("policy", "explain", "box", EVIL)
-    assert "no changes" in sbx("up", "-y").stderr.lower()
-
-    # Only what has changed again is asked about; what only takes away is not.
-    place(sbx, {"sandbox.yaml": f'{WIDER["sandbox.yaml"]}    ports: ["127.0.0.1:28099:80"]\n'})
-    refused = sbx("up", "-y", code=1).stderr
-    assert f"{sbx.project}/sandbox.yaml: changed" in refused
-    assert f"{sbx.project}/.env" not in refused
     place(sbx, {"sandbox.yaml": WIDER["sandbox.yaml"].replace("allow}", "allow, block: [blocked.example.org]}")})
     sbx("up", "-y")
     sbx("policy", "explain", "box", "blocked.example.org", code=2)
 
-    # What the person writes and approves is held inside like the rest.
+    # Files that are new where a sandbox can write: nobody knows whose they are until somebody says so.
     mine = {"sandbox.override.yaml": "sandboxes: {box: {env: {B: two}}}\n", "sandbox.lock": encode_lock(Lock())}
     place(sbx, mine)
     git(sbx, "checkout", "-qf", "main")
+    refused = sbx("up", "-y", code=1).stderr
+    assert f"{sbx.project}/sandbox.override.yaml: new" in refused
+    assert f"{sbx.project}/sandbox.yaml" not in refused
     assert at_a_terminal(sbx, "n", "trust")[0] == 1
     sbx("up", "-y", code=1)
     code, shown = at_a_terminal(sbx, "y", "trust")
@@ -191,4 +190,6 @@ def test_a_branch_of_the_agent_is_applied_once_a_person_has_said_yes_to_it(sbx, 
     assert held(sbx) == before
     sbx("exec", "box", "sudo", "sh", "-c", EDITS.format(files=" ".join(mine)))
     assert content(sbx, mine) == mine
+    place(sbx, {"sandbox.override.yaml": "sandboxes: {box: {env: {B: three}}}\n"})
+    sbx("up", "-y")
     sbx("down", "-y")

@@ -2,6 +2,8 @@
 
 BASE is a file, read as if it and what lies beside it lay where the sandbox file does, or git:REV: all files of the
 project as that revision has them (what git ignores is not in it). Where REV has no sandbox file, everything is new.
+Objects are checked against their ids: the full id of a commit stands for its files. The name of a branch or tag proves
+nothing when an agent can write to the repository, for it can have moved it: give the full id there.
 The policies of this user and this machine count on both sides. With --detailed-exitcode: 0 no difference, 2 some; with
 --deny-widening: 3 when something may do more than in the base.
 """
@@ -30,7 +32,11 @@ _GIT = "git:"
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="BASE", help="a sandbox file, or git:REV")
+    parser.add_argument(
+        "base",
+        metavar="BASE",
+        help="a sandbox file, or git:REV (a full id, where an agent can write to the repository)",
+    )
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are differences")
     add_widening_option(parser)
     parser.add_argument("--format", choices=("human", "json", "markdown"), default="human")

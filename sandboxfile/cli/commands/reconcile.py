@@ -3,6 +3,9 @@
 A commit that is wrong, or not allowed, changes nothing: what was applied before goes on being held, and --status says
 why. What moved away by itself is mended at every turn. Nothing is written back, and nobody is asked.
 
+A repository of this host that a sandbox can write to, or could, is followed with --verify-signatures or
+--deny-widening only. Let through is what was let through by the same --ref, --path, --profile and --deny-widening.
+
 Workspaces like `.` are of a tree that follows the branch in place; what an agent writes there is never loaded.
 """
 
@@ -184,11 +187,14 @@ def _suspend(args: argparse.Namespace, console: Console) -> int:
 
 def _install(args: argparse.Namespace, console: Console) -> int:
     from sandboxfile.cli.reconciling import unit
+    from sandboxfile.cli.reconciling.checking import refuse_open
     from sandboxfile.host.git_clone import checked_address, checked_ref
 
     if args.git is None:
         raise SandboxfileError("which repository is to be followed?", hint="--git REPO --ref REF")
     name = name_of(args)
+    if not (args.verify_signatures or args.deny_widening):
+        refuse_open(checked_address(args.git), this_layout())
     options = [f"--name={name}", f"--git={checked_address(args.git)}", f"--ref={checked_ref(args.ref)}"]
     options += [f"--path={checked_file(args.path)}", f"--interval={round(args.interval * 1000)}ms"]
     options += [f"--parallel={args.parallel}"]

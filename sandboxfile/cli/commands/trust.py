@@ -2,6 +2,8 @@
 
 Whatever of it changes later, and a sandbox could have changed it, is asked about again. Where nobody can be asked,
 --yes takes the digest of all files together (--show prints it), so that what is approved is what somebody has seen.
+What of this user's own configuration shapes sandboxes is approved at the terminal, and in no digest: that is the same
+on every host.
 """
 
 import argparse
@@ -15,7 +17,7 @@ from sandboxfile.cli.views.text import harmless, table
 from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.host.trust import find_doubts, read_trust
 from sandboxfile.model.desired import FileContent
-from sandboxfile.planning.trusting import ABSENT, digest_of_all, not_as_approved
+from sandboxfile.planning.trusting import ABSENT, digest_of_all, lies_in, not_as_approved
 
 HEADER = ("FILE", "CONTENT", "STATE")
 
@@ -34,8 +36,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         )
     path = find_file(args.file)
     loaded = load_file(args, frozen=None)
-    files, digest = loaded.files, digest_of_all(loaded.files, str(path.absolute().parent))
-    console.print(shown(files))
+    base = str(path.absolute().parent)
+    pinned = tuple(file for file in loaded.everything if file in loaded.files or lies_in(file.path, base))
+    files, digest = pinned if args.yes else loaded.everything, digest_of_all(pinned, base)
+    console.print(shown(loaded.everything))
     console.print(f"digest of all: {digest}")
     if args.show:
         return exits.OK
@@ -46,11 +50,13 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise StaleError("nothing was approved: the files are not those of this digest", hint="sbx trust --show")
     if not not_as_approved(files, read_trust(this_layout()).approved):
         console.say("approved already")
-        return exits.OK
-    if not args.yes:
-        confirm(console, "Approve these files as they are?")
-    trust(files)
-    console.say("approved")
+    else:
+        if not args.yes:
+            confirm(console, "Approve these files as they are?")
+        trust(files)
+        console.say("approved")
+    for doubt in find_doubts(this_layout(), loaded.everything):
+        console.warn(harmless(f"in no digest, and to be approved at a terminal: {doubt.words}"))
     return exits.OK
 
 

@@ -10,11 +10,14 @@ from dataclasses import replace
 from sandboxfile import pipeline
 from sandboxfile.diagnostics import Diagnostics, Severity, has_errors, in_order
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.git_local import places_of
 from sandboxfile.host.layout import Layout, ReconcilerPaths
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, Workspace
+from sandboxfile.host.trust import find_doubts
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent, Workspace
 from sandboxfile.model.reconciliation import Reason
 
 _PROBLEMS = 20  # told of one commit
+_NEVER_APPROVED = "refs"  # no digest: branches are there to be moved
 
 
 class Refused(SandboxfileError):
@@ -38,6 +41,20 @@ def load_commit(paths: ReconcilerPaths, file: str, layout: Layout, *, frozen: bo
         raise Refused("file", f"{file}: it is wrong")  # never without an error
     sandboxes = tuple(_in_tree(sandbox, paths) for sandbox in loaded.desired.sandboxes)
     return replace(loaded.desired, sandboxes=sandboxes)
+
+
+def refuse_open(address: str, layout: Layout) -> None:
+    """No agent can have moved what is followed: none could write to where the repository lies. Raises SandboxfileError.
+
+    For who follows it with neither signatures nor a bound on what may widen.
+    """
+    found = find_doubts(layout, [FileContent(place, _NEVER_APPROVED) for place in places_of(address)])
+    if found:
+        raise SandboxfileError(
+            f"an agent could decide what is applied: {found[0].file.path} is in {found[0].directory}, which a sandbox "
+            "can write to, or could",
+            hint="--verify-signatures or --deny-widening, or follow a repository that no sandbox has",
+        )
 
 
 def refuse_errors(reason: Reason, found: Diagnostics, paths: ReconcilerPaths) -> None:

@@ -147,11 +147,14 @@ class Loop:
             self.work.save(self.status)
 
     async def _try(self, commit: str) -> None:
+        before = self.status.begun
         for attempt in range(1, _OVERTAKEN + 1):
             try:
                 await self._make_so(commit)
                 return
             except StaleError as exc:
+                self.status = replace(self.status, begun=before)  # nothing was done, and the next plan may widen
+                self.work.save(self.status)
                 if attempt == _OVERTAKEN:
                     self._failed("apply", exc, commit)
             except Refused as exc:

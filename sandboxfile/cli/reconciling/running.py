@@ -19,7 +19,7 @@ from sandboxfile.host.layout import ReconcilerPaths
 from sandboxfile.host.reconcilers import prepare, read_status
 from sandboxfile.host.statedir import try_lock
 from sandboxfile.host.tasks import beside
-from sandboxfile.model.reconciliation import Status
+from sandboxfile.model.reconciliation import Status, resumed
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -42,9 +42,11 @@ async def _loop(name: str, settings: Settings, interval: float, paths: Reconcile
     status = read_status(paths) or Status(name, settings.git, settings.ref, settings.file)
     if status.git != settings.git:
         raise SandboxfileError(f"the reconciler {name} follows {status.git}", hint="--name gives this one another name")
+    status = resumed(status, settings.ref, settings.file, settings.profiles, deny_widening=settings.deny_widening)
     # Who starts it wants to see what comes of it, whatever pause there was.
-    status = replace(status, ref=settings.ref, path=settings.file, next_attempt="")
+    status = replace(status, next_attempt="")
     work = HostWork(settings, this_layout(), paths, console)
+    await anyio.to_thread.run_sync(work.refuse_open)
     await anyio.to_thread.run_sync(work.clone.prepare)
     loop = Loop(work, interval, lambda: datetime.now(UTC), status)
     work.look = loop.stop.look

@@ -45,5 +45,5 @@ def _state(found: dict[str, Any], now: datetime) -> str:
 def _applied(found: dict[str, Any], now: datetime) -> str:
     if not found["applied"]:
         return "none"
-    half = f"; {found['begun'][:12]} is begun" if found["begun"] != found["applied"] else ""
+    half = f"; {found['begun'][:12]} is begun" if found["begun"] not in ("", found["applied"]) else ""
     return f"{found['applied']} ({age(found['applied_at'], now)} ago){half}"

@@ -8,7 +8,15 @@ import anyio.to_thread
 
 from sandboxfile import pipeline
 from sandboxfile.cli.approving import unapproved
-from sandboxfile.cli.reconciling.checking import Refused, load_commit, refuse_detours, refuse_errors, said_by, told
+from sandboxfile.cli.reconciling.checking import (
+    Refused,
+    load_commit,
+    refuse_detours,
+    refuse_errors,
+    refuse_open,
+    said_by,
+    told,
+)
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.plan import render_plan
 from sandboxfile.cli.views.text import harmless
@@ -60,7 +68,13 @@ class HostWork:
     def clone(self) -> Clone:
         return Clone(self.paths.clone)
 
+    def refuse_open(self) -> None:
+        """Raises SandboxfileError when agents may have moved the branch, and nothing else stands in their way."""
+        if not (self.settings.verify_signatures or self.settings.deny_widening):
+            refuse_open(self.settings.git, self.layout)
+
     async def fetch(self) -> str:
+        await anyio.to_thread.run_sync(self.refuse_open)  # each time: sandboxes come and go
         before = self.clone.commit_of("refs/reconcile/fetched")
         commit = await self.clone.fetch(self.settings.git, self.settings.ref)
         if commit != before:

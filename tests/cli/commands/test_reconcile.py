@@ -1,13 +1,20 @@
 """`sbx reconcile` on a real repository, as far as no machine is needed: what is refused and why, status, the unit."""
 
+import io
 import json
 import os
 import stat
 import subprocess
 
+import anyio
 import pytest
 
+from sandboxfile.cli.reconciling.work import HostWork, Settings
+from sandboxfile.cli.views.console import Console
+from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.reconcilers import prepare
 from sandboxfile.host.statedir import try_lock
+from sandboxfile.host.trust import expose
 
 EMPTY = "name: shop\nsandboxes: {}\n"
 
@@ -154,6 +161,64 @@ def test_what_widens_has_an_exit_code_of_its_own(turn, repository, status):
     said = turn("--deny-widening", code=3, SBX_ACCEL="tcg")
     assert "a.example.com" in said.stderr
     assert (status()["reason"], status()["begun"]) == ("widening", "")
+
+
+WIDE = "sandboxes: {web: {policy: {mode: allow}}}\n"
+
+
+@pytest.mark.parametrize("other", [("--path", "wide.yaml"), ("--ref", "wide"), ("--profile", "more")])
+def test_what_was_let_through_lets_nothing_else_through(turn, repository, status, other):
+    text = EMPTY.replace("{}", "{web: {profiles: [more], policy: {mode: allow}}}")
+    repository({"sandbox.yaml": text, "wide.yaml": "name: shop\n" + WIDE})
+    subprocess.run(["git", "branch", "wide"], cwd=repository.work, check=True)
+    turn("--deny-widening")
+    if other[0] == "--ref":
+        subprocess.run(["git", "checkout", "-q", "wide"], cwd=repository.work, check=True)
+        repository({"sandbox.yaml": WIDE})
+    turn("--deny-widening", *other, code=3, SBX_ACCEL="tcg")
+    assert (status()["reason"], status()["begun"]) == ("widening", "")
+    assert "is begun" not in turn("--status", *other, code=1).stdout
+
+
+# --- a repository that an agent can write to ---------------------------------------------------------------------
+
+
+def test_a_repository_that_a_sandbox_can_write_to_is_followed_with_a_guard_only(turn, repository, status, layout):
+    repository({"sandbox.yaml": EMPTY})
+    expose(layout, dict.fromkeys([str(repository.work)], frozenset()))
+    said = turn(code=1).stderr
+    assert f"{repository.work}/.git is in {repository.work}, which a sandbox can write to" in said
+    assert "--verify-signatures or --deny-widening" in said
+    assert not layout.reconciler("shop").status.exists()
+    turn("--verify-signatures", code=1)
+    assert status()["reason"] == "signature"
+    turn("--deny-widening")
+    assert status()["state"] == "applied"
+
+
+def test_nor_is_a_unit_made_for_it(cli, repository, layout, clean_home):
+    expose(layout, dict.fromkeys([str(clean_home)], frozenset()))
+    asked = ("reconcile", "--install", "--git", f"file://{repository.work}")
+    assert "which a sandbox can write to" in cli(*asked, code=1).stderr
+    cli(*asked, "--deny-widening")
+
+
+def test_one_that_it_can_write_beside_is_followed(turn, repository, layout):
+    repository({"sandbox.yaml": EMPTY})
+    expose(layout, dict.fromkeys([str(repository.work / "src")], frozenset()))
+    turn()
+
+
+def test_one_that_a_sandbox_gets_while_it_is_followed_is_followed_no_longer(repository, layout):
+    repository({"sandbox.yaml": EMPTY})
+    said = [io.StringIO() for _ in range(3)]
+    paths = prepare(layout.reconciler("shop"))
+    work = HostWork(Settings(str(repository.work), "main", "sandbox.yaml"), layout, paths, Console(*said))
+    work.clone.prepare()
+    assert anyio.run(work.fetch)
+    expose(layout, dict.fromkeys([str(repository.work)], frozenset()))
+    with pytest.raises(SandboxfileError, match="an agent could decide"):
+        anyio.run(work.fetch)
 
 
 def test_a_secret_that_nobody_approved_stops_it(turn, repository, status):

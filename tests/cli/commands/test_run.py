@@ -192,8 +192,9 @@ def test_sandbox_files_of_a_workspace_cannot_be_changed_inside(run, spec, projec
     (project / "sandbox.override.yaml").symlink_to("nowhere")
     run("shell")
     (found,) = spec("shell-my-project").workspaces
-    sandbox_files = ("sandbox.lock", "sandbox.override.yaml", "sandbox.yaml", "sandbox.yml")
-    assert found.protect == (".git/config", ".git/hooks", *sandbox_files)
+    overrides = ("sandbox.override.yaml", "sandbox.override.yml")
+    sandbox_files = ("sandbox.lock", *overrides, "sandbox.yaml", "sandbox.yml")
+    assert found.protect == (".env", ".git/config", ".git/hooks", *sandbox_files)
 
 
 def test_nobody_is_asked_and_what_it_reaches_is_said(run):

@@ -15,7 +15,7 @@ def files(project, layout):
     (project / "web.env").write_text("B=c\n")
     (project / "sandbox.override.yaml").write_text("x-mine: yes\n")
     (project / ".env").write_text("A=x\n")
-    expose(layout, [str(project)])
+    expose(layout, dict.fromkeys([str(project)], frozenset()))
     return project
 
 
@@ -46,8 +46,25 @@ def test_only_who_knows_the_digest_approves_unasked(cli, files, layout):
     assert "could have" not in cli("trust", "--show").stdout
 
 
-def test_a_change_of_a_file_is_seen_and_of_no_other(cli, files):
+def test_what_configures_this_host_is_in_a_digest_only_where_it_lies_in_the_project(cli, files, layout, clean_home):
+    open_directory = clean_home / "dotfiles"
+    open_directory.mkdir()
+    (open_directory / "policy.yaml").write_text("policies: {}\n")
+    layout.user_policy.parent.mkdir(parents=True)
+    layout.user_policy.symlink_to(open_directory / "policy.yaml")
+    expose(layout, dict.fromkeys([str(open_directory)], frozenset()))
+    known = digest(cli("trust", "--show"))
+    (open_directory / "policy.yaml").write_text("policies: {mine: {}}\n")
+    assert digest(cli("trust", "--show")) == known
+    said = cli("trust", "--yes", "--digest", known).stderr
+    assert f"in no digest, and to be approved at a terminal: {layout.user_policy}: new" in said
+    assert str(layout.user_policy) not in read_trust(layout).approved
+
+
+def test_a_change_of_a_file_is_seen_and_of_no_other(cli, files, layout):
     cli("trust", "--yes", "--digest", digest(cli("trust", "--show")))
+    expose(layout, {str(files): frozenset({"sandbox.yaml"})})
+    (files / "sandbox.yaml").write_text(FILE + "# more\n")
     for name in ("team.yaml", ".env"):
         with (files / name).open("a") as file:
             file.write("# more\n")
@@ -55,8 +72,9 @@ def test_a_change_of_a_file_is_seen_and_of_no_other(cli, files):
     assert [line.split()[0] for line in lines] == [f"{files}/.env", f"{files}/team.yaml"]
 
 
-def test_a_file_that_is_gone_or_newly_there_is_a_change(cli, files):
+def test_a_file_that_is_gone_or_newly_there_is_a_change(cli, files, layout):
     cli("trust", "--yes", "--digest", digest(cli("trust", "--show")))
+    expose(layout, {str(files): frozenset()})
     (files / "sandbox.override.yaml").unlink()
     (files / ".env").unlink()
     (files / "sandbox.override.yml").write_text("x-evil: yes\n")
@@ -82,7 +100,8 @@ def test_a_plan_says_that_yes_would_refuse_it(cli, files):
 def test_up_without_a_question_refuses_and_changes_nothing(cli, files, layout):
     (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [.]}}\n")
     said = cli("up", "--yes", "--overcommit", code=1).stderr
-    assert "nothing was changed: the plan widens what sandboxes may do" in said
+    assert "nothing was changed: a sandbox could have written these files" in said
+    assert "sandbox web: create" in said
     assert f"{files}/sandbox.yaml: new" in said
     assert not layout.sandboxes.exists()
 

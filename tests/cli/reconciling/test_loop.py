@@ -33,6 +33,7 @@ class World:
     overtaken: int = 0
     is_suspended: bool = False
     in_apply: object = None
+    guards: list = field(default_factory=list)
     done: list = field(default_factory=list)
     saved: list = field(default_factory=list)
 
@@ -48,6 +49,7 @@ class World:
         return commit
 
     async def plan(self, wanted, *, guarded):
+        self.guards.append(guarded)
         if guarded and self.refused.get(wanted) == "widening":
             raise Refused("widening", f"{wanted} widens")
         self.wanted = wanted
@@ -192,7 +194,7 @@ def test_a_repository_that_does_not_answer_is_asked_ever_more_rarely_and_the_hos
         await turns()
         world.fetch_fails = True
         world.done.clear()
-        await trio.sleep(30 + 60 * 8)
+        await trio.sleep(60 * 8)
         assert world.done.count("fetch") == 4
         world.there = "moved"
         await trio.sleep(60)
@@ -208,6 +210,28 @@ def test_a_plan_that_others_overtook_is_made_anew():
     assert Clock(world).run(turns).applied == "a"
     world = World(overtaken=9)
     assert Clock(world).run(turns).reason == "apply"
+
+
+def test_a_plan_that_is_made_anew_is_guarded_like_the_first():
+    world = World(overtaken=2)
+    Clock(world).run(turns)
+    assert world.guards == [True, True, True]
+
+
+def test_a_commit_that_widens_when_it_is_planned_anew_is_not_let_through_at_the_next_turn_either():
+    world = World(refused={"a": "none"}, overtaken=1)
+    world.check = World.check.__get__(World())  # by plans alone
+    apply = world.apply
+
+    async def overtaken(plan):
+        world.refused["a"] = "widening"
+        await apply(plan)
+
+    world.apply = overtaken
+    status = Clock(world).run(lambda: turns(5))
+    assert (world.there, status.begun, status.reason) == ("", "", "widening")
+    assert set(world.guards) == {True}
+    assert world.saved[-1].begun == ""
 
 
 def test_suspended_it_does_nothing_and_resumed_it_goes_on():
