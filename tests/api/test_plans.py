@@ -170,6 +170,7 @@ def test_a_file_that_a_sandbox_could_have_changed_is_not_applied_before_somebody
     project = with_web(file, layout, web=", workspaces: [.]")
     apply(project)  # nobody could have written to it
     assert apply(project).ok  # and so it is approved
+    trust.expose(layout, {str(file.parent): frozenset()})  # another sandbox sees it unprotected
     changed = with_web(file, layout, web=", workspaces: [.], policy: {mode: allow}")
     with pytest.raises(FilesNotTrusted, match="nothing was changed") as caught:
         apply(changed)

@@ -45,6 +45,8 @@ def test_run_makes_a_sandbox_comes_back_to_it_and_a_file_can_adopt_it(sbx):
     assert "api.example.com" in sbx.file.read_text()
     plan = json.loads(sbx("plan", "--format", "json").stdout)
     assert [change["action"] for change in plan["changes"]] == ["start"]
+    shown = sbx("trust", "--show").stdout  # nobody has applied it before: a person looks at it
+    sbx("trust", "--yes", "--digest", shown.partition("digest of all: ")[2].strip())
     sbx("up", "-y")
     assert names(sbx) == ["shop/dev"]
     assert sbx("exec", "dev", "cat", "/home/agent/kept").stdout == "kept\n"

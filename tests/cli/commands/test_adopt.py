@@ -8,7 +8,10 @@ from sandboxfile.cli.commands import adopt
 from sandboxfile.errors import StaleError
 from sandboxfile.host import moving
 from sandboxfile.host.statedir import read_record, try_lock
+from sandboxfile.host.trust import approve
+from sandboxfile.model.desired import FileContent
 from sandboxfile.names import UNMANAGED, SandboxId
+from sandboxfile.planning.trusting import digest_of
 
 FILE = """\
 # our shop
@@ -47,6 +50,11 @@ def planned(sbx, code=2):
     ]
 
 
+def look_at(path, layout):
+    """A file that was there before anything of it was applied: a person approves it as it is."""
+    approve(layout, [FileContent(str(path), digest_of(path.read_text()))])
+
+
 def test_it_is_written_into_the_file_and_keeps_its_disk(sbx, box, layout, project):
     (project / "sandbox.yaml").write_text(FILE)
     box(".", "--policy", "allow", "--memory", "1GiB")
@@ -63,6 +71,7 @@ def test_it_is_written_into_the_file_and_keeps_its_disk(sbx, box, layout, projec
     found = read_record(new)
     assert (str(found.spec.id), found.source) == ("shop/box", str(project / "sandbox.yaml"))
     assert planned(sbx) == [("sandbox box", "start")]
+    look_at(project / "sandbox.yaml", layout)
     sbx("up", "-y", "--overcommit")
     assert "sandbox.yaml" in read_record(new).spec.workspaces[0].protect
 
@@ -196,12 +205,13 @@ def test_after_a_kill_between_the_two_the_same_command_goes_on(with_file, sbx, b
     assert layout.sandbox(SandboxId("shop" if with_file else "my-project", "box")).disk.read_text() == "precious"
 
 
-def test_after_a_kill_before_the_record_is_settled_up_goes_on(sbx, box, project, monkeypatch):
+def test_after_a_kill_before_the_record_is_settled_up_goes_on(sbx, box, layout, project, monkeypatch):
     (project / "sandbox.yaml").write_text(FILE)
     box()
     monkeypatch.setattr(moving, "settle", lambda *given: None)
     sbx("adopt", "-y", "box")
     assert planned(sbx) == [("sandbox box", "start")]
+    look_at(project / "sandbox.yaml", layout)
     sbx("up", "-y", "--overcommit")
     assert "describes it" in sbx("adopt", "-y", "box", code=1).stderr
 
