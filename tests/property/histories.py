@@ -183,6 +183,7 @@ def corners() -> list[History]:
     """Single things that random histories seldom come to."""
     plain, large = sandbox("web", protect=False), sandbox("web", resources=Resources(1, GIB, 16 * GIB))
     kept = sandbox("web", protect=True)
+    equipped = sandbox("web", workspaces=_WORKSPACES[1:3], ports=(Port(8080, 80),), policy=POLICIES[4])
     other_image, smaller, protected = (
         (Edit("web", "image", _IMAGES[1]), Edit("db", "image", _IMAGES[1])),
         (Edit("web", "resources", Resources(1, GIB, 4 * GIB)),),
@@ -191,7 +192,7 @@ def corners() -> list[History]:
     held = (Edit("web", "policy", POLICIES[2]),)
     found = [Round(strikes=(Strike(False, 1, kind),)) for kind in FOUND]
     return [
-        *(History(1, (plain,), (Round(), round)) for round in found),
+        *(History(1, (each,), (Round(), round)) for round in found for each in (plain, equipped)),
         *_of_volumes_and_rollback(plain),
         History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
         History(1, (kept,), (Round(), Round(action="remove"))),

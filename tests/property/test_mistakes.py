@@ -5,7 +5,7 @@ from hypothesis import Phase, given, settings
 
 from sandboxfile.applying import drivers, executor, journal, machines
 from sandboxfile.host import statedir
-from sandboxfile.planning import changes, ordering, project, rollback, sandbox, verbs, volumes
+from sandboxfile.planning import changes, ordering, project, rollback, sandbox, selection, verbs, volumes
 
 from .checks import Broken
 from .fake_host import FakeHost
@@ -90,7 +90,7 @@ MUTATIONS = [
     Mutation("the record not updated", sandbox._update, "applied.spec != spec or", "False and"),
     Mutation("a deleted disk overlooked", sandbox._replace_cause, "if not found.disk_present", "if False"),
     Mutation("`rm` of what is protected", verbs._part, "allow_destroy, ", "True, "),
-    Mutation("names not respected", project.plan, "if not options.only or spec.id.name in options.only]", "]"),
+    Mutation("names not respected", selection.select, "if options.only:", "if False:"),
     # what sandboxes share, and what others wait for
     Mutation("a volume left plugged in", sandbox._change_mounts, "superfluous(spec, applied, machine)", "()"),
     Mutation("a volume not plugged in", sandbox._change_mounts, "missing(spec, applied, machine)", "()"),
@@ -111,7 +111,7 @@ MUTATIONS = [
     # the apply and its drivers
     Mutation("the project's lock not held", statedir._try_lock_once, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH"),
     Mutation("the supervisor not told", drivers.HostDrivers._update_record, "if is_locked(paths.lock):", "if False:"),
-    Mutation("setup begun anew", drivers.HostDrivers._ask, ".setup_done\n", ".setup_done * 0\n"),
+    Mutation("setup begun anew", drivers.HostDrivers._have_run, ".setup_done\n", ".setup_done * 0\n"),
     Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
     Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
     Mutation(
