@@ -31,6 +31,12 @@ def add_apply_options(parser: argparse.ArgumentParser, *, asks: bool = True) -> 
         parser.add_argument("--allow-destroy", action="store_true", help="also delete or replace what is protected")
     else:
         parser.set_defaults(yes=True)
+    add_lock_timeout(parser)
+    parser.add_argument("--parallel", metavar="N", type=positive, default=4, help="steps at a time (default: 4)")
+
+
+def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says how long to wait for others."""
     parser.add_argument(
         "--lock-timeout",
         metavar="SECONDS",
@@ -38,7 +44,6 @@ def add_apply_options(parser: argparse.ArgumentParser, *, asks: bool = True) -> 
         default=LOCK_TIMEOUT,
         help=f"how long to wait for another sbx at work on the project (default: {LOCK_TIMEOUT:g})",
     )
-    parser.add_argument("--parallel", metavar="N", type=positive, default=4, help="steps at a time (default: 4)")
 
 
 def add_fit_option(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from sandboxfile.host.saying import say
 from sandboxfile.model.desired import Healthcheck
 from sandboxfile.model.observed import Check
 from sandboxfile.supervisor.lifecycle import Life
+from sandboxfile.supervisor.news import News
 
 EAGER = 5.0  # seconds between looks within the start period, unless the interval is shorter: Docker's start_interval
 _SHOWN = 300  # characters of a look's output that are written down
@@ -167,7 +168,7 @@ class HealthWatch:
         self.state = begin(check)
         self.last: Finding | None = None  # of the present check
         self._look = look
-        self._news = anyio.Event()  # the state is another one; replaced each time
+        self._news = News()  # the state is another one
         self._scope = anyio.CancelScope()  # of the look under way
 
     @property
@@ -194,15 +195,8 @@ class HealthWatch:
     async def run(self) -> None:
         """Look, whenever it is time to; for ever."""
         while True:
-            news = self._news
-            seconds = pause(self.state, anyio.current_time())
-            if seconds is None:
-                await news.wait()
-                continue
-            with anyio.move_on_after(seconds):
-                await news.wait()
-            if not news.is_set():
-                await self._look_once()
+            await self._news.when_due(lambda: pause(self.state, anyio.current_time()))
+            await self._look_once()
 
     async def wait(self, usable: Callable[[], Awaitable[object]]) -> None:
         """Return when it is healthy. Raises MachineError when that cannot come; what `usable` raises, asked each time.
@@ -210,7 +204,7 @@ class HealthWatch:
         A failure that has been found before counts: there is nothing to wait for.
         """
         while True:
-            news = self._news
+            news = self._news.next
             await usable()
             match self.state.status:
                 case "healthy":
@@ -253,5 +247,4 @@ class HealthWatch:
         if self.state.status != before.status:
             said = f": {self.last.text}: {self.last.output[-_SHOWN:]!r}" if self.last and not self.last.ok else ""
             say(f"health: {self.state.status}{said}")
-        self._news.set()
-        self._news = anyio.Event()
+        self._news.tell()

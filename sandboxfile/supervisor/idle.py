@@ -13,6 +13,7 @@ import anyio
 
 from sandboxfile.model.observed import AgentSession
 from sandboxfile.supervisor.lifecycle import Life, at_rest
+from sandboxfile.supervisor.news import News
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Idle:
         self.clients = 0
         self._busy = busy
         self._sleep = sleep
-        self._news = anyio.Event()
+        self._news = News()
 
     @contextmanager
     def during(self) -> Iterator[None]:
@@ -84,20 +85,12 @@ class Idle:
     async def run(self) -> None:
         """Have it sleep, when it is time to; for ever, for it may refuse."""
         while True:
-            news = self._news
-            seconds = sleeps_in(self.state, anyio.current_time())
-            if seconds is None:
-                await news.wait()
-                continue
-            with anyio.move_on_after(seconds):
-                await news.wait()
-            if not news.is_set():
-                self._set(replace(self.state, since=None))
-                self._sleep()
-                self.look()
+            await self._news.when_due(lambda: sleeps_in(self.state, anyio.current_time()))
+            self._set(replace(self.state, since=None))
+            self._sleep()
+            self.look()
 
     def _set(self, state: Quiet) -> None:
         if state != self.state:
             self.state = state
-            self._news.set()
-            self._news = anyio.Event()
+            self._news.tell()

@@ -150,7 +150,7 @@ async def _grow_disk(sandbox: Sandbox, size: int) -> None:
 async def _wait_ready(sandbox: Sandbox, conversation: Conversation) -> None:
     told = 0
     while True:
-        news = sandbox.news
+        news = sandbox.news.next
         for message in sandbox.progress[told:]:
             await conversation.send(Progress(message))
         told = len(sandbox.progress)

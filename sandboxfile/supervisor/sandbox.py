@@ -52,6 +52,7 @@ from sandboxfile.supervisor.lifecycle import (
     SleepAsked,
 )
 from sandboxfile.supervisor.logs import RotatingLog, drain
+from sandboxfile.supervisor.news import News
 from sandboxfile.supervisor.ports import Ports
 from sandboxfile.supervisor.sessions import AgentSession
 from sandboxfile.supervisor.setup import follow_main, start_main
@@ -92,7 +93,7 @@ class Sandbox:
         self.paths = layout.sandbox(id)
         self.spec = spec
         self.progress: list[str] = []
-        self.news = anyio.Event()  # progress was made; replaced each time
+        self.news = News()  # progress was made
         self.ready = anyio.Event()
         self.gone = anyio.Event()
         self.failure: SandboxfileError | None = None
@@ -210,8 +211,7 @@ class Sandbox:
     def _report(self, message: str) -> None:
         say(message)
         self.progress.append(message)
-        self.news.set()
-        self.news = anyio.Event()
+        self.news.tell()
 
     # --- booting -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import LOCK_TIMEOUT
+from sandboxfile.cli.applying import add_lock_timeout
 from sandboxfile.cli.project import find_sandboxes, sandboxes_or_all, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
@@ -40,16 +40,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_lock_timeout(parser)
     parser.add_argument("name", metavar="NAME", nargs="?", help="a sandbox of this project, or PROJECT/NAME")
     parser.add_argument("label", metavar="LABEL", nargs="?", type=label, help="its name (default: the time)")
-
-
-def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--lock-timeout",
-        metavar="SECONDS",
-        type=float,
-        default=LOCK_TIMEOUT,
-        help=f"how long to wait for another sbx at work on the project (default: {LOCK_TIMEOUT:g})",
-    )
 
 
 def label(text: str) -> str:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from sandboxfile import pipeline
 from sandboxfile.cli import editing, exits
-from sandboxfile.cli.applying import add_fit_option, confirm
-from sandboxfile.cli.commands.checkpoint import add_lock_timeout
+from sandboxfile.cli.applying import add_fit_option, add_lock_timeout, confirm
 from sandboxfile.cli.commands.fork import new_name
 from sandboxfile.cli.editing import Proposal, same_meaning
 from sandboxfile.cli.project import (
