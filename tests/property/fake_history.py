@@ -74,10 +74,8 @@ Patch = Callable[[str, Any], None]
 
 def remembered_by(history: FakeHistory, boxes: dict[SandboxId, Box], patch: Patch) -> None:
     """Put it in the place of the real one."""
-    for name in ("begin", "finish", "forget", "drop_kept"):
+    for name in ("begin", "finish", "forget", "drop_kept", "read_before", "kept"):
         patch(f"sandboxfile.host.history.{name}", getattr(history, name))
-    for name in ("read_before", "kept"):
-        patch(f"sandboxfile.pipeline.{name}", getattr(history, name))
     patch("sandboxfile.applying.storage.bring_back", history.bring_back)
     patch("sandboxfile.applying.remembering.empty_trash", no_more)
     patch("sandboxfile.applying.remembering.sandbox_directories", lambda _: [(id.project, id.name) for id in boxes])

@@ -41,7 +41,7 @@ from .attempt import ATTEMPT, Strike
 from .fake_history import FakeHistory, now, remembered_by
 from .fake_supervisor import Box, Disk, Supervisor
 from .fake_volumes import FakeVolumes
-from .histories import KEY
+from .pools import KEY
 
 BY_COMMAND = "pypi.example.com"
 
@@ -61,6 +61,7 @@ class FakeHost:
         self.armed: set[str] = set()  # what befalls the next setup command
         self.changes = 0
         self.may_delete: Callable[[SandboxId], str | None] = lambda id: None
+        self.may_delete_volume: Callable[[str], str | None] = lambda name: None
         self.other_apply: Callable[[int], None] = lambda which: None
         self._random = random.Random(seed)
         self._sockets: dict[Path, SandboxId] = {}
@@ -105,6 +106,12 @@ class FakeHost:
             _command_policy(box)
         elif box.supervisor is not None:
             box.supervisor.strike(kind)
+
+    def disarm(self) -> None:
+        """What was to befall somebody later does not."""
+        self.armed.clear()
+        for supervisor in (box.supervisor for box in self.boxes.values() if box.supervisor is not None):
+            supervisor.refusing = False
 
     # --- observing -----------------------------------------------------------------------------------------------
 
@@ -301,8 +308,10 @@ class FakeHost:
     async def wait_for(self, paths: SandboxPaths, id: SandboxId, condition: Condition, show: Any) -> None:
         """However long it takes."""
         await self.point()
+        pause = 1.0
         while not (supervisor := self._listener(paths.control)).meets(condition):
-            await trio.sleep(1)
+            await trio.sleep(pause)
+            pause *= 1.1
             if supervisor.dead:
                 raise ControlError(f"{id} has stopped")
         await self.point()

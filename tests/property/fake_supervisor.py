@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .fake_host import FakeHost
 
 _TICK = 1.0  # seconds of waiting for an answer after which there is one more place to be struck at
+_SLOWER = 1.1  # each of them later than the one before: somebody may wait for an hour
 _PATIENCE = 30.0  # seconds for a guest to answer
 WORK = Command(("work",))  # a main process that ends well by itself
 _STRANGE = fingerprint(Policy((Layer("policy of somebody else", "allow"),)))
@@ -240,9 +241,11 @@ class Supervisor:
         self._replies.add(reply)
         self.host.nursery.start_soon(self._answer, message, reply, scope)
         try:
+            tick = _TICK
             while not reply.come.is_set():
-                with trio.move_on_after(_TICK):
+                with trio.move_on_after(tick):
                     await reply.come.wait()
+                tick *= _SLOWER
                 if not reply.come.is_set():
                     await self.host.point()
         except BaseException:

@@ -44,6 +44,8 @@ class FakeVolumes:
             case operations.DeleteVolume():
                 if name in self.disks and self.disks[name].holder is not None:
                     raise BusyError(f"the volume {name} is in use")
+                if name in self.disks and (wrong := self._host.may_delete_volume(name)) is not None:
+                    self._host.violations.append(wrong)
                 self.disks.pop(name, None)
             case operations.CreateVolume(_, size) if name not in self.disks:
                 self.disks[name] = FakeVolume(size, self._host.changes)

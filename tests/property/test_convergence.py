@@ -9,7 +9,8 @@ mistakes, each of which must be found (test_mistakes.py).
 
 import pytest
 
-from .histories import History, corners, crossroads
+from .corners import corners, crossroads
+from .histories import History
 from .living import live, strike_everywhere
 
 

@@ -5,12 +5,24 @@ from hypothesis import Phase, given, settings
 
 from sandboxfile.applying import drivers, executor, journal, machines
 from sandboxfile.host import statedir
-from sandboxfile.planning import changes, ordering, project, rollback, sandbox, selection, verbs, volumes
+from sandboxfile.planning import (
+    changes,
+    ordering,
+    project,
+    rollback,
+    sandbox,
+    saved,
+    selection,
+    snapshot,
+    verbs,
+    volumes,
+)
 
 from .checks import Broken
+from .corners import corners, crossroads
 from .fake_host import FakeHost
 from .fake_supervisor import Supervisor
-from .histories import History, corners, crossroads, histories
+from .histories import History, histories
 from .living import live, strike_everywhere
 from .mutation import Mutation, mutated
 from .random_lives import COMMON
@@ -90,13 +102,41 @@ MUTATIONS = [
     Mutation("the record not updated", sandbox._update, "applied.spec != spec or", "False and"),
     Mutation("a deleted disk overlooked", sandbox._replace_cause, "if not found.disk_present", "if False"),
     Mutation("`rm` of what is protected", verbs._part, "allow_destroy, ", "True, "),
+    # what is meant
     Mutation("names not respected", selection.select, "if options.only:", "if False:"),
+    Mutation(
+        "what named ones wait for forgotten", selection._with_dependencies, "pending += [each.name", "_ = [each.name"
+    ),
+    Mutation("`--replace` ignored", selection.select, "options.replace for replica", "() for replica"),
+    Mutation("`--replace` of all", project.plan, "s.id.name in selection.anew", "bool(selection.anew)"),
+    Mutation("replicas not meant by their name", selection.meanings, "if spec.service:", "if False:"),
+    Mutation("profiles not respected", selection._is_active, "return not spec.profiles or", "return True or"),
+    Mutation("an unasked profile not missed", selection._left_out, "each.name not in chosen", "False"),
+    Mutation(
+        "what has a profile taken for an orphan",
+        project._orphans,
+        "in desired.sandboxes}",
+        "in desired.sandboxes if not spec.profiles}",
+    ),
     # what sandboxes share, and what others wait for
     Mutation("a volume left plugged in", sandbox._change_mounts, "superfluous(spec, applied, machine)", "()"),
     Mutation("a volume not plugged in", sandbox._change_mounts, "missing(spec, applied, machine)", "()"),
     Mutation("a volume not made larger", volumes._furnish, "found.size < volume.size", "False"),
     Mutation("a volume taken from who has it", volumes.pass_on, "if needs else step", "if False else step"),
     Mutation("dependents do not wait", ordering._starts, "if begin is not None:", "if False:"),
+    Mutation("volumes deleted unasked", project._volumes_too, "or not options.volumes", "or False"),
+    Mutation("volumes of others deleted", volumes.delete_volumes, "users.get(name):", "users.get(name) and None:"),
+    # saved plans
+    Mutation("needs not saved", saved._plan_to_json, '"needs": step.needs', '"needs": ()'),
+    Mutation(
+        "what does not concern a plan makes it stale", snapshot.snapshot, "sorted(ids)", "sorted(ids | there.keys())"
+    ),
+    Mutation(
+        "a disk may vanish from beneath a plan",
+        snapshot._steady,
+        "machine=machine)",
+        "machine=machine, disk_present=True)",
+    ),
     # the way back
     Mutation("what was put aside stays there", rollback._back, "if was.is_same(kept):", "if False:"),
     Mutation("what was made since stays", rollback.plan_rollback, "for each in since]", "for each in since[:0]]"),

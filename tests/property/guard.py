@@ -1,0 +1,103 @@
+"""Looks on at every apply of a history: what must hold at every moment, and what nobody may delete."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from sandboxfile.applying import executor
+from sandboxfile.model.events import Event, Outcome
+from sandboxfile.model.observed import Applied
+from sandboxfile.model.plan import DeleteSandbox, Plan
+from sandboxfile.names import SandboxId
+from sandboxfile.planning import observation_fingerprint
+
+from .asking import INTENT, PLAN
+from .checks import Broken, Watch
+from .fake_host import FakeHost
+from .pools import PROJECT
+
+
+class Guard:
+    """Of one host. `executing`: how many plans are carried out now; `open` are the steps of the last one."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self.executing = 0
+        self.open: dict[str, None] = {}
+        self._records: dict[SandboxId, Applied | None] = {}
+        host.may_delete, host.may_delete_volume = self.may_delete, self.may_delete_volume
+
+    def check(self, holds: bool, otherwise: str) -> None:
+        """Note what must not be. Raised here, it would count as a failure of the world."""
+        if not holds:
+            self._host.violations.append(otherwise)
+
+    def must_hold(self) -> None:
+        """Raises Broken."""
+        if self._host.violations:
+            raise Broken("; ".join(self._host.violations))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Look on at every execution."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(executor, "execute", partial(self._execute, executor.execute))
+            yield
+
+    async def _execute(self, really: Any, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
+        watch = Watch(plan, parallel, self.check, lambda: self._fingerprint(plan), self._host.boxes)
+        self.executing += 1
+        self.open = watch.open
+        self.check(self.executing == 1, "two applies of one project at once")
+        token = PLAN.set(plan)
+        self._records = {id: box.record for id, box in self._host.boxes.items()}
+
+        def note(event: Event) -> None:
+            watch.see(event)
+            emit(event)
+
+        try:
+            outcome: Outcome = await really(plan, drivers, note, parallel=parallel)
+        finally:
+            self.executing -= 1
+            PLAN.reset(token)
+        watch.agree(outcome)
+        return outcome
+
+    def _fingerprint(self, plan: Plan) -> str:
+        return observation_fingerprint(self._host.observe_now(PROJECT), plan.steps)
+
+    def may_delete(self, id: SandboxId) -> str | None:
+        """What is wrong with deleting this one now, if anything is."""
+        plan, intent = PLAN.get(), INTENT.get()
+        if plan is None or intent is None:
+            return f"{id} is deleted outside of any plan"
+        if not any(change.loses_disk and change.subject == f"sandbox {id.name}" for change in plan.changes):
+            return f"the disk of {id} is lost, and the plan did not say so"
+        wanted = {spec.id: spec for spec in intent.desired.sandboxes}
+        if not intent.means(id):
+            return f"{id} is deleted, and only {intent.scope} were asked for"
+        if id not in wanted and not intent.deletes_any:
+            return f"the orphan {id} is deleted unasked"
+        record = self._records.get(id)  # as it was when the plan was found to be fresh
+        in_file = intent.action in ("up", "down") and id in wanted and wanted[id].protect
+        protected = record is None or record.spec.protect or in_file
+        if protected and not intent.allow_destroy:
+            return f"the protected {id} is deleted"
+        return None
+
+    def may_delete_volume(self, name: str) -> str | None:
+        """The same of a volume."""
+        plan, intent = PLAN.get(), INTENT.get()
+        if plan is None or intent is None or not intent.volumes:
+            return f"the volume {name} is deleted unasked"
+        if not any(change.loses_disk and change.subject == f"volume {name}" for change in plan.changes):
+            return f"the volume {name} is lost, and the plan did not say so"
+        gone = {step.operation.id for step in plan.steps if isinstance(step.operation, DeleteSandbox)}
+        for id, box in self._host.boxes.items():
+            if id not in gone and box.record and any(mount.volume == name for mount in box.record.spec.mounts):
+                return f"the volume {name} of {id} is deleted"
+        return None

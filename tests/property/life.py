@@ -1,0 +1,250 @@
+"""A project and its user: edits of its file, and commands, each of whose plans is looked at."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import trio
+
+from sandboxfile import pipeline
+from sandboxfile.applying.journal import interrupted_steps
+from sandboxfile.diagnostics import has_errors
+from sandboxfile.errors import SandboxfileError, StaleError
+from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.events import Outcome
+from sandboxfile.model.plan import Plan, PlanOptions
+from sandboxfile.names import SandboxId, VolumeId
+
+from .aftermath import as_it_was, left_alone
+from .asking import (
+    INTENT,
+    PLAN,
+    VERBS,
+    Intent,
+    intent_of,
+    meant_there,
+    options_of,
+    refusals_of_up,
+    wrong_in,
+)
+from .attempt import ATTEMPT, Attempt
+from .checks import Broken
+from .fake_host import FakeHost
+from .files import edited, rightly, scaled, volumes
+from .guard import Guard
+from .histories import History, Round
+from .pools import PROJECT, TEMPLATES
+from .saving import Saved, essence, plan_in, read_unmoved, save, surroundings
+
+_ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
+_GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
+_FILES = ("/p/sandbox.yaml", "/q/sandbox.yaml")
+Make = Callable[[], Awaitable[list[Plan]]]
+
+
+class Life:
+    """Of one history. `written` is the file before what is scaled in it is so many."""
+
+    def __init__(self, history: History, host: FakeHost) -> None:
+        self.host, self.layout = host, host.layout
+        self.source = _FILES[0]
+        self.host.files.add(self.source)
+        self.written = self.written_before = rightly(history.file)
+        self.volume, self.scale = 1, 0
+        self.saved: Saved | None = None
+        self.places: list[int] = []
+        self.others = 0
+        self.guard = Guard(host)
+        host.other_apply = self._other_apply
+
+    @property
+    def file(self) -> tuple[DesiredSandbox, ...]:
+        return scaled(self.written, self.scale)
+
+    @property
+    def desired(self) -> DesiredState:
+        return DesiredState(PROJECT, self.source, self.file, TEMPLATES, volumes(self.volume))
+
+    # --- what happens --------------------------------------------------------------------------------------------
+
+    async def go_on(self, round: Round) -> None:
+        """One round of a history."""
+        await trio.sleep(round.pause)
+        self._edit(round)
+        names = {spec.id.name for spec in self.file} | {spec.service for spec in self.file}
+        round = replace(
+            round,
+            only=tuple(name for name in round.only if name in names),
+            anew=tuple(name for name in round.anew if name in names),
+        )
+        intent = intent_of(round, self.desired)
+        if intent.action == "up" and not intent.deletes_any:
+            await self.plan_is_refused_rightly(round)
+        before = self.host.history.before if round.action == "rollback" else None
+        there = {**self.host.boxes, **self.host.history.aside}
+        as_they_were = {id: (box.disk, box.record) for id, box in self.host.boxes.items()}
+        quiet = not (round.strikes or self.others)
+        outcome = await self._act(round, intent)
+        self.guard.must_hold()
+        if not quiet or self.others:
+            return
+        if round.action != "apply plan":
+            left_alone(self.host, intent, as_they_were)
+        if before is not None and outcome is not None and outcome.ok:
+            as_it_was(self.host, before, there, round.allow_destroy)
+
+    def _edit(self, round: Round) -> None:
+        base = self.written_before if round.undo else self.written
+        self.written_before, self.written = self.written, rightly(edited(base, round.edits))
+        self.volume = max(self.volume, round.volume)
+        self.scale = self.scale if round.scale is None else round.scale
+        if round.action == "move file":
+            self.host.files.discard(self.source)
+            self.source = _FILES[1 - _FILES.index(self.source)]
+            self.host.files.add(self.source)
+
+    async def _act(self, round: Round, intent: Intent) -> Outcome | None:
+        if round.action == "save plan":
+            return await self._attempt(partial(self._save, round, intent), intent, round)
+        if round.action == "apply plan" and (saved := self.saved) is not None:
+            return await self._attempt(partial(self._apply_saved, saved, round), saved.intent, round)
+        return await self.carry_out(round)
+
+    async def carry_out(self, round: Round) -> Outcome | None:
+        """Plan and apply as the command line does it with --yes. None when refused, struck down or overtaken."""
+        work = partial(self._plan_and_apply, self.maker(round), round)
+        return await self._attempt(work, intent_of(round, self.desired), round)
+
+    def maker(self, round: Round) -> Make:
+        """What makes the plans of a round."""
+        desired, layout = self.desired, self.layout
+
+        async def make() -> list[Plan]:
+            if round.action == "rollback":
+                return [await pipeline.make_rollback(PROJECT, layout, allow_destroy=round.allow_destroy)]
+            if round.action == "delete volumes":
+                ids = [VolumeId(PROJECT, name) for name in self.host.volumes.disks]
+                return await pipeline.make_volume_deletions(ids, layout)
+            if round.action in VERBS:
+                verb: Any = round.action
+                ids_ = [SandboxId(PROJECT, name) for name in sorted(meant_there(round.only))] or sorted(self.host.boxes)
+                return await pipeline.make_verb_plans(verb, ids_, layout, allow_destroy=round.allow_destroy)
+            return [await pipeline.make_plan(desired, layout, options_of(round))]
+
+        return make
+
+    async def _attempt(
+        self, work: Callable[[], Awaitable[Outcome | None]], intent: Intent, round: Round
+    ) -> Outcome | None:
+        attempt = Attempt(round.strikes, self.layout.journal(PROJECT))
+        tokens = ATTEMPT.set(attempt), INTENT.set(intent)
+        open_at_kill: list[tuple[str, ...]] = []
+        attempt.at_kill = lambda: open_at_kill.append(tuple(self.guard.open)) if self.guard.executing == 1 else None
+        outcome = None
+        try:
+            with attempt.scope, trio.move_on_after(_GIVES_UP):
+                outcome = await work()
+        except SandboxfileError:
+            outcome = None
+        finally:
+            ATTEMPT.reset(tokens[0])
+            INTENT.reset(tokens[1])
+        attempt.leave_as_killed()
+        self.places.append(attempt.points if attempt.late else 0)
+        if open_at_kill and open_at_kill[0] and not self.guard.executing and not self.others:
+            told = interrupted_steps(self.layout.journal(PROJECT))
+            self.guard.check(told == open_at_kill[0], f"the journal says {told}, killed at {open_at_kill[0]}")
+        return outcome
+
+    async def _plan_and_apply(self, make: Make, round: Round) -> Outcome | None:
+        for attempt in range(_ATTEMPTS):
+            plans = await make()
+            self._look_at(plans)
+            if any(has_errors(plan.diagnostics) for plan in plans):
+                return None
+            outcome = None
+            await self._ask(round)
+            try:
+                for plan in plans:
+                    outcome = await self._apply(plan, round)
+                return outcome or Outcome((), (), ())
+            except StaleError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _look_at(self, plans: list[Plan]) -> None:
+        """As they were just made."""
+        intent = INTENT.get()
+        assert intent is not None
+        for plan in plans:
+            self.guard.check(not (plan.steps and has_errors(plan.diagnostics)), "a refused plan has steps")
+            for wrong in wrong_in(plan, intent, self.host.boxes):
+                self.guard.check(False, wrong)
+
+    async def _ask(self, round: Round) -> None:
+        await self.host.point()
+        await trio.sleep(round.thought)
+        await self.host.point()
+
+    async def _apply(self, plan: Plan, round: Round) -> Outcome:
+        return await pipeline.apply_plan(
+            plan, self.layout, lambda _: None, lock_timeout=round.patience, parallel=round.parallel
+        )
+
+    async def _save(self, round: Round, intent: Intent) -> None:
+        self.saved = await save(self.host, intent, options_of(round), self.guard.check) or self.saved
+
+    async def _apply_saved(self, saved: Saved, round: Round) -> Outcome:
+        """Refused when what it rests on has moved, and only then."""
+        plan, quiet = plan_in(saved), not (round.strikes or self.others)
+        stale = essence(self.host, plan) != saved.essence
+        fresh = surroundings(self.host, plan) == saved.then
+        try:
+            plan = await read_unmoved(self.host, saved)
+            await self._ask(round)
+            outcome = await self._apply(plan, round)
+        except StaleError:
+            fresh = fresh and surroundings(self.host, plan) == saved.then
+            self.guard.check(not (quiet and fresh), "a saved plan is refused, and nothing of it has moved")
+            raise
+        self.guard.check(not (quiet and stale), "a saved plan is applied to what has moved")
+        return outcome
+
+    def _other_apply(self, which: int) -> None:
+        """Another user of the same project, with this file, an earlier one, or one that protects all of it."""
+        desired = self.desired
+        earlier = scaled(self.written_before, self.scale)
+        if which % 3 == 1:
+            desired = replace(desired, sandboxes=earlier)
+        if which % 3 == 2:
+            desired = replace(desired, sandboxes=tuple(replace(spec, protect=True) for spec in earlier))
+        round = Round(patience=300.0 if which < 3 else 0.0)
+
+        async def make() -> list[Plan]:
+            return [await pipeline.make_plan(desired, self.layout, PlanOptions())]
+
+        async def other() -> None:
+            ATTEMPT.set(None)
+            INTENT.set(intent_of(round, desired))
+            PLAN.set(None)
+            self.others += 1
+            try:
+                with trio.move_on_after(_GIVES_UP):
+                    await self._plan_and_apply(make, round)
+            except SandboxfileError:
+                pass
+            finally:
+                self.others -= 1
+
+        self.host.nursery.start_soon(other)
+
+    async def plan_is_refused_rightly(self, round: Round) -> Plan:
+        """The plan of an `up`, refused for what a person would refuse it for, and for nothing else. Raises Broken."""
+        (plan,) = await self.maker(round)()
+        needed, allowed = refusals_of_up(self.host, intent_of(round, self.desired))
+        told = {diagnostic.summary for diagnostic in plan.diagnostics}
+        if not needed <= told <= needed | allowed:
+            raise Broken(f"refused: {plan.diagnostics}; to be expected: {needed}, perhaps {allowed}")
+        return plan
