@@ -4,7 +4,7 @@ The entry is made from the sandbox's record, so what commands changed since it w
 file as it would be, read as `up` would read it: the sandbox must keep its disk, and what it may reach.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,15 @@ from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.language.adding import Entries, add_entries, plain
 from sandboxfile.language.document import decode, parse
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.desired import DEFAULT_PROTECT, DesiredSandbox, DesiredState
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import UNMANAGED, SandboxId, name_from
 from sandboxfile.planning import plan
+from sandboxfile.planning.widening import no_longer_protected
 from sandboxfile.policy.implied import without_implied
 from sandboxfile.resolve.render import config
-from sandboxfile.resolve.workspaces import DEFAULT_PROTECT
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +64,14 @@ def propose(path: Path, name: str, applied: Applied, paths: SandboxPaths, consol
     before = read_file(path) if path.exists() else b""
     text = _text_of(path, before, console)
     problem: _OtherPolicy | None = None
+    definitions = _definitions(applied.spec, paths, text, str(path))
     for body in _bodies(applied.spec, path, text):
-        entries = {("sandboxes", name): body, **_definitions(applied.spec, paths, text, str(path))}
         try:
-            return _proposed(path, before, text, name, entries, applied, console)
+            found = _proposed(path, before, text, name, {("sandboxes", name): body, **definitions}, applied, console)
+            kept = _keeping(body, found, path)
+            if kept == body:
+                return found
+            return _proposed(path, before, text, name, {("sandboxes", name): kept, **definitions}, applied, console)
         except _OtherPolicy as exc:
             problem = exc
     assert problem is not None, "there is a body"
@@ -164,18 +168,34 @@ def _rendered(spec: DesiredSandbox, path: Path, text: str) -> dict[str, Any]:
     return body
 
 
-def _workspace(written: Mapping[str, Any], base: Path) -> str | dict[str, Any]:
+def _keeping(body: Mapping[str, Any], found: Adoption, path: Path) -> dict[str, Any]:
+    """The entry with what the sandbox cannot write to now, and could as the file's: `.env`, which few files use."""
+    (spec,) = (each for each in found.desired.sandboxes if each.id == found.id)
+    now = {workspace.target: workspace for workspace in spec.workspaces}
+    old = found.applied.spec
+    lost = {each.target: no_longer_protected(each, now[each.target]) for each in old.workspaces if each.mode == "rw"}
+    if not any(lost.values()):
+        return dict(body)
+    printed = config(DesiredState(UNMANAGED, "", (old,)))["sandboxes"][old.id.name]["workspaces"]
+    return {**body, "workspaces": [_workspace(item, path.parent, lost.get(item["target"], ())) for item in printed]}
+
+
+def _workspace(written: Mapping[str, Any], base: Path, besides: Collection[str] = ()) -> str | dict[str, Any]:
     """The short form where that says everything, relative where it is in the file's directory.
 
-    What is protected by itself is not repeated: git's own, and the file that it is written into.
+    What is protected by itself is not repeated: git's own, and the file that it is written into. `besides`: of what
+    usually is, what is not in this file.
     """
     source, mode = str(written["source"]), written["mode"]
-    protect = [each for each in written.get("protect", ()) if each not in (*DEFAULT_PROTECT, *PROTECTED)]
-    if source != written["target"] or ":" in source or protect:
+    usual = {*DEFAULT_PROTECT, *PROTECTED} - {*besides}
+    protect = [each for each in written.get("protect", ()) if each not in usual]
+    if source != written["target"] or ":" in source:
         return {**written, **({"protect": protect} if protect else {})}
     if base == base.resolve() and Path(source).is_relative_to(base):
         relative = Path(source).relative_to(base)
         source = f"./{relative}" if relative.parts else "."
+    if protect:
+        return {"source": source, "protect": protect}
     return f"{source}:ro" if mode == "ro" else source
 
 

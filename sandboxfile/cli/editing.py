@@ -206,8 +206,12 @@ def write(proposal: Proposal) -> None:
 
 def keep_trust(proposal: Proposal) -> None:
     """What was approved before an edit that somebody asked for is approved with it."""
-    before = FileContent(str(proposal.path.absolute()), digest_of(proposal.before) if proposal.before else ABSENT)
-    carry_over(this_layout(), before, digest_of(proposal.after))
+    carry_over(this_layout(), content_of(proposal), digest_of(proposal.after))
+
+
+def content_of(proposal: Proposal) -> FileContent:
+    """The file as it is before the edit. Absent is also what is empty."""
+    return FileContent(str(proposal.path.absolute()), digest_of(proposal.before) if proposal.before else ABSENT)
 
 
 def _content(file: int, length: int) -> bytes:

@@ -17,10 +17,11 @@ from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.trust import approve, find_doubts
-from sandboxfile.model.desired import FileContent
+from sandboxfile.model.desired import DesiredState, FileContent
 from sandboxfile.model.plan import Plan
 from sandboxfile.planning.trusting import Doubt, alters, what_it_does
 
+_NOT_AS_APPROVED = "These files are not as they were approved, and a sandbox could have written them:"
 _TOLD = 20  # lines about what a plan does
 HINT = "look at them (git diff), then run it at a terminal and answer, or approve them as they are: sbx trust"
 
@@ -74,6 +75,39 @@ def unattended(plans: Collection[Plan], layout: Layout) -> tuple[FileContent, ..
     return _files(plans)
 
 
+def check_choice(desired: DesiredState, args: argparse.Namespace) -> None:
+    """That files choose which sandboxes run, where nobody is asked: even to start one is to do what they say.
+
+    Raises FilesNotTrusted, StateError.
+    """
+    if args.yes and (doubts := find_doubts(this_layout(), desired.files)):
+        raise FilesNotTrusted(doubts, [f"which sandboxes run: those of the profiles {', '.join(desired.chosen)}"])
+
+
+def settle_approval(secret: str, files: Iterable[FileContent], console: Console) -> None:
+    """Before a secret is approved as the files say: tell which of them are in doubt; refuse where nobody is asked.
+
+    Raises FilesNotTrusted, StateError.
+    """
+    if doubts := find_doubts(this_layout(), files):
+        if not console.interactive:
+            raise FilesNotTrusted(doubts, [f"secret {secret}: approve"])
+        rest = "Yes is for this secret alone, and they stay to be approved (sbx trust)."
+        console.say(harmless("\n".join([_NOT_AS_APPROVED, *(f"  {doubt.words}" for doubt in doubts), rest])))
+
+
+def settle_builds(names: Iterable[str], files: Iterable[FileContent], console: Console) -> None:
+    """Before templates are built and nothing else: say which of the files are in doubt, and ask, or refuse.
+
+    Yes is for these builds: what else the files say nobody has seen. Raises FilesNotTrusted, StateError.
+    """
+    if doubts := find_doubts(this_layout(), files):
+        rest = "Yes builds from them as they are, and they stay to be approved (sbx trust)."
+        console.say(harmless("\n".join([_NOT_AS_APPROVED, *(f"  {doubt.words}" for doubt in doubts), rest])))
+        if not console.interactive or not console.ask("Build from these files?"):
+            raise FilesNotTrusted(doubts, [f"template {name}: build" for name in names])
+
+
 def trust(files: Iterable[FileContent]) -> None:
     """Approve files, before anything of theirs is applied: who is killed meanwhile is not asked anew."""
     approve(this_layout(), files)
@@ -81,7 +115,7 @@ def trust(files: Iterable[FileContent]) -> None:
 
 def told(doubts: Sequence[Doubt], *, whole: bool = True) -> str:
     """What somebody has to know before they answer."""
-    lines = ["These files are not as they were approved, and a sandbox could have written them:"]
+    lines = [_NOT_AS_APPROVED]
     lines += [f"  {doubt.words}" for doubt in doubts]
     if whole:
         return "\n".join([*lines, "Yes approves them as they are: look at them first (git diff)."])
@@ -89,10 +123,15 @@ def told(doubts: Sequence[Doubt], *, whole: bool = True) -> str:
     return "\n".join([*lines, rest])
 
 
-def doubts_told(plan: Plan, console: Console) -> None:
+def doubts_of(plan: Plan) -> tuple[Doubt, ...]:
     """For who only looks at a plan: the files in doubt, when `--yes` would not apply it for their sake."""
-    if alters(plan) and (doubts := _doubts([plan], this_layout())):
-        console.warn(harmless("not as approved, and a sandbox could have written them: `up --yes` refuses this plan"))
+    return _doubts([plan], this_layout()) if alters(plan) else ()
+
+
+def doubts_told(doubts: Sequence[Doubt], console: Console) -> None:
+    """Those of a plan that is only looked at."""
+    if doubts:
+        console.warn("not as approved, and a sandbox could have written them: `up --yes` refuses this plan")
         for doubt in doubts:
             console.say(harmless(f"  {doubt.words}"))
 

@@ -2,13 +2,14 @@
 
 Both in one record of this user, by absolute path; a directory also by what it is for the kernel, and so known again
 where it was moved. It stays on record when its sandbox is deleted: what an agent left behind in there is as doubtful as
-before. `planning.trusting` has the rule, `cli.trusting` asks. What cannot be
-read approves nothing, and stops whoever asks.
+before. Files that are read-only inside are sealed (`host.seals`) while no sandbox has their directory: who changes such
+a file in place is at the host. `planning.trusting` has the rule, `cli.trusting` asks. What cannot be read approves
+nothing, and stops whoever asks.
 """
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -18,12 +19,13 @@ from sandboxfile.errors import HostError, NotFoundError, StateError
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.files import read_file
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.seals import Seal, look
 from sandboxfile.host.statedir import locked_shortly, private_directory, read_record, sandbox_directories
 from sandboxfile.host.ways import Identity, identity, known_again
 from sandboxfile.host.ways import way as way
 from sandboxfile.model.desired import FileContent, Workspace
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.trusting import ABSENT, Doubt, Guards, doubts, guards, is_guarded, not_as_approved
+from sandboxfile.planning.trusting import ABSENT, Doubt, Guards, doubts, guards, is_guarded, lies_in, not_as_approved
 
 VERSION = 1
 ENTRIES = 4096  # of each kind; beyond them, what is gone from the disk is forgotten
@@ -33,14 +35,15 @@ _EVERYWHERE = "/"  # what a sandbox has whose record cannot be read
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`approved`: digests by path; `opened`: those of them that a sandbox could have written since they were approved.
+    """`approved`: digests by path; `seals`: which file it is, of those that no sandbox could ever write to since.
 
-    `exposed`: directories that a sandbox has, or had, `rw`, and what these are.
+    `exposed`: directories that a sandbox has, or had, `rw`; `identities`: what these are, and those of approved files
+    in them.
     """
 
     approved: Mapping[str, str] = field(default_factory=dict)
     exposed: frozenset[str] = frozenset()
-    opened: frozenset[str] = frozenset()
+    seals: Mapping[str, Seal] = field(default_factory=dict)
     identities: tuple[Identity, ...] = ()  # the latest last
 
 
@@ -52,10 +55,21 @@ def find_doubts(layout: Layout, files: Iterable[FileContent]) -> tuple[Doubt, ..
         return ()  # nobody's record has to be read
     ways = {file.path: way(file.path) for file in different}
     moved = known_again(trust.identities, {place for passed in ways.values() for place in passed})
-    now = _recorded(layout, (SandboxId(project, name) for project, name in sandbox_directories(layout)))
-    plain = [path for path, passed in ways.items() if passed[-1] == os.path.normpath(path)]  # through no link
-    guarded = [path for path in plain if path not in trust.opened and is_guarded(path, now)]
+    now = _recorded(layout, _everyone(layout))
+    guarded = [
+        file.path
+        for file in different
+        if file.path in trust.seals
+        and _is_plain(file.path, ways[file.path])
+        and is_guarded(file.path, now)
+        and look(file.path) == (trust.seals[file.path], file.digest)
+    ]
     return doubts(different, trust.approved, ways, trust.exposed | moved | now.keys(), guarded)
+
+
+def _is_plain(path: str, passed: Collection[str]) -> bool:
+    """Whether a path is reached through no link."""
+    return tuple(passed)[-1] == os.path.normpath(path)
 
 
 def remembered(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
@@ -95,10 +109,11 @@ def read_trust(layout: Layout) -> Trust:
             raise ValueError("no lists")
         known = tuple(_identity(entry) for entry in fields.get("identities", ()))
         digests = {_text(key): _text(value, "sha256:") for key, value in approved.items()}
-        return Trust(digests, _all(exposed), _all(fields["opened"]), known)
+        seals = {_text(key): _seal(value) for key, value in fields.get("seals", {}).items()}
+        return Trust(digests, _all(exposed), seals, known)
     except NotFoundError:
         return Trust()
-    except (HostError, ValueError, LookupError, TypeError, RecursionError) as exc:
+    except (HostError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
         raise StateError(f"what was approved of sandbox files cannot be read: {path}: {exc}", hint=hint) from exc
 
 
@@ -108,7 +123,8 @@ def approve(layout: Layout, files: Iterable[FileContent]) -> None:
     if now:
 
         def change(trust: Trust) -> Trust:
-            return replace(trust, approved=_without_absent({**trust.approved, **now}), opened=trust.opened - now.keys())
+            approved = _without_absent({**trust.approved, **now})
+            return replace(trust, approved=approved, identities=_known(trust, _inner(now, trust.exposed)))
 
         _change(layout, change)
 
@@ -127,26 +143,79 @@ def carry_over(layout: Layout, before: FileContent, digest: str) -> None:
     _change(layout, change)
 
 
-def expose(layout: Layout, opened: Guards, left: Guards = MappingProxyType({}), seen: Iterable[str] = ()) -> None:
-    """Remember these directories, before a sandbox can write to them; and which approved files it can write then.
+def expose(
+    layout: Layout, opened: Guards, left: Guards = MappingProxyType({}), running: Collection[str] = frozenset()
+) -> None:
+    """Remember these directories, before a sandbox can write to them; and seal what it cannot write there.
 
-    `left` are those of sandboxes that change or go: what these could write is as doubtful as before, but for files that
-    somebody has just `seen`. Raises StateError.
+    `left` are those of sandboxes that change, start or go: what these could write is sealed no more. `running` are
+    those that a sandbox can write to at this moment: what is no seal's file in there gets none. Raises StateError.
     """
     more = frozenset({**opened, **left})
-    looked_at = frozenset(seen)
     if more:
-        found = (identity(os.path.realpath(directory)) for directory in sorted(more))
-        known = [each for each in found if each is not None]
+        recorded = _recorded(layout, _everyone(layout))
 
         def change(trust: Trust) -> Trust:
-            every = tuple(dict.fromkeys((*trust.identities, *known)))
-            found = {path for path in trust.approved if not is_guarded(path, opened)}
-            found |= {path for path in trust.approved if path not in looked_at and not is_guarded(path, left)}
-            exposed = trust.exposed | more
-            return replace(trust, exposed=exposed, opened=trust.opened | found, identities=every[-ENTRIES:])
+            seals = {path: seal for path, seal in trust.seals.items() if is_guarded(path, opened)}
+            seals = {path: seal for path, seal in seals.items() if is_guarded(path, left)}
+            for path in _below(trust.approved, more):
+                may_be_sealed = is_guarded(path, opened) and is_guarded(path, recorded)
+                seal = _sealed(path, trust.approved[path], seals.get(path), running) if may_be_sealed else None
+                seals.pop(path, None)
+                if seal is not None:
+                    seals[path] = seal
+            identities = _known(trust, {*map(os.path.realpath, more), *_inner(trust.approved, more)})
+            return replace(trust, exposed=trust.exposed | more, seals=seals, identities=identities)
 
         _change(layout, change)
+
+
+def _sealed(path: str, approved: str, before: Seal | None, running: Collection[str]) -> Seal | None:
+    """The seal of a file: the one that it has, or a new one when nothing inside has it, and it is as approved."""
+    found = look(path) if _is_plain(path, way(path)) else None
+    if found is None:
+        return None
+    if found[0] == before:
+        return before
+    return found[0] if found[1] == approved and not any(lies_in(path, each) for each in running) else None
+
+
+def unseal_exchanged(layout: Layout, workspace: Workspace) -> None:
+    """Forget the seals of what it protects where another file is now, before something inside gets at the old one.
+
+    What was moved away can be written there, and be moved back. Raises StateError.
+    """
+
+    def change(trust: Trust) -> Trust:
+        return replace(trust, seals={path: seal for path, seal in trust.seals.items() if not is_gone(path, seal)})
+
+    def is_gone(path: str, seal: Seal) -> bool:
+        found = look(path) if os.path.normpath(path) in paths else (seal, "")
+        return found is None or found[0] != seal
+
+    paths = {f"{workspace.source.rstrip('/')}/{name}" for name in workspace.protect}
+    if paths and layout.trust.exists():
+        _change(layout, change)
+
+
+def _everyone(layout: Layout) -> Iterator[SandboxId]:
+    return (SandboxId(project, name) for project, name in sandbox_directories(layout))
+
+
+def _below(paths: Iterable[str], directories: Iterable[str]) -> list[str]:
+    every = tuple(directories)
+    return [path for path in paths if any(lies_in(path, each) for each in every)]
+
+
+def _inner(files: Iterable[str], directories: Iterable[str]) -> set[str]:
+    """The directories of those files that lie in others: moved out of these, they are known again."""
+    return {os.path.dirname(path) for path in _below(files, directories)}  # noqa: PTH120
+
+
+def _known(trust: Trust, directories: Iterable[str]) -> tuple[Identity, ...]:
+    """What is known of directories, with these as the latest."""
+    now = [found for each in sorted(directories) if (found := identity(each)) is not None]
+    return tuple(dict.fromkeys((*(each for each in trust.identities if each not in now), *now)))[-ENTRIES:]
 
 
 def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
@@ -157,8 +226,8 @@ def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
         if after != before:
             exposed = _remembered(after.exposed)
             approved = {path: after.approved[path] for path in _remembered(after.approved)}
-            opened = sorted(after.opened & approved.keys())
-            fields: dict[str, Any] = {"version": VERSION, "approved": approved, "exposed": exposed, "opened": opened}
+            seals = {path: after.seals[path] for path in sorted(after.seals.keys() & approved.keys())}
+            fields: dict[str, Any] = {"version": VERSION, "approved": approved, "exposed": exposed, "seals": seals}
             fields["identities"] = after.identities
             write_atomic(layout.trust, json.dumps(fields, indent=1).encode())
 
@@ -178,9 +247,17 @@ def _all(entries: list[object]) -> frozenset[str]:
 
 
 def _identity(entry: object) -> Identity:
+    return Identity(*_numbers(entry))
+
+
+def _seal(entry: object) -> Seal:
+    return Seal(*_numbers(entry))
+
+
+def _numbers(entry: object) -> tuple[int, int, int]:
     if not isinstance(entry, list) or len(entry) != 3 or not all(isinstance(number, int) for number in entry):
         raise ValueError("an entry that is none")
-    return Identity(*entry)
+    return entry[0], entry[1], entry[2]
 
 
 def _text(value: object, begin: str = "/") -> str:

@@ -10,12 +10,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import anyio
-
 from sandboxfile.errors import MachineError, SandboxfileError, StateError
+from sandboxfile.host.directories import checkpoint_labels
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, sandbox_directories
-from sandboxfile.host.tasks import together
 from sandboxfile.host.volumes import volume_holder, volume_ids, volume_source
 from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
@@ -63,6 +61,22 @@ async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
     return await _observe_each(layout, _identities(layout))
 
 
+async def writable_now(layout: Layout) -> frozenset[str]:
+    """The directories that something inside may write to at this moment, by any name; `/` when nobody can tell.
+
+    A record may lag behind what is attached, and a sandbox that does not answer may have anything.
+    """
+    found: set[str] = set()
+    for each in await observe_all(layout):
+        if each.status == "stopped":
+            continue
+        if each.applied is None or each.machine is None:
+            return frozenset({"/"})
+        workspaces = (*each.applied.spec.workspaces, *each.machine.workspaces)
+        found.update(workspace.source for workspace in workspaces if workspace.mode == "rw")
+    return frozenset(found)
+
+
 async def observe_one(layout: Layout, id: SandboxId) -> ObservedSandbox:
     """One sandbox, which must have a directory."""
     found = _at_rest(layout, id)
@@ -76,7 +90,8 @@ def _at_rest(layout: Layout, id: SandboxId) -> ObservedSandbox:
     disk_present = paths.disk.exists() and paths.base.exists()
     status: Status = "unresponsive" if is_locked(paths.lock) else "stopped"
     asleep = status == "stopped" and paths.asleep.exists()
-    return ObservedSandbox(id, status, applied, None, disk_present, problem, asleep=asleep)
+    checkpoints = len(checkpoint_labels(paths.checkpoints))
+    return ObservedSandbox(id, status, applied, None, disk_present, problem, asleep=asleep, checkpoints=checkpoints)
 
 
 async def _with_machine(layout: Layout, found: ObservedSandbox) -> ObservedSandbox:
@@ -113,7 +128,10 @@ async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedS
     async def ask(sandbox: ObservedSandbox) -> None:
         found[sandbox.id] = await _with_machine(layout, sandbox)
 
-    await together(*(partial(ask, sandbox) for sandbox in found.values() if sandbox.status != "stopped"))
+    if awake := [sandbox for sandbox in found.values() if sandbox.status != "stopped"]:
+        from sandboxfile.host.tasks import together  # here, as below
+
+        await together(*(partial(ask, sandbox) for sandbox in awake))
     # One that was deleted while we looked is not there.
     return tuple(found[id] for id in ids if found[id].applied is not None or layout.sandbox(id).root.exists())
 
@@ -134,6 +152,8 @@ def _missing(sources: set[str]) -> frozenset[str]:
 
 async def _machine(layout: Layout, id: SandboxId) -> Machine | None:
     """What the supervisor says. None when it does not answer: gone, or not listening, or hanging."""
+    import anyio
+
     from sandboxfile.control.client import request
     from sandboxfile.control.messages import GetStatus, StatusReply
 

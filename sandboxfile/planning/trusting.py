@@ -1,8 +1,9 @@
 """Which files somebody has to look at before they are applied: not as they were approved, and open to an agent.
 
 Pure. The rule is one for all: a way to a file that passes below a directory which a sandbox has, or ever had, `rw` can
-be turned by what ran in there, and so can what is read at its end. But for files that were read-only inside ever since
-they were approved: who changed those was at the host. `host.trust` gathers the facts, `cli.trusting` acts.
+be turned by what ran in there, and so can what is read at its end. But for files that nothing inside could have, by
+any name, ever since they were approved: who changed those was at the host. `host.trust` gathers the facts,
+`cli.trusting` acts.
 """
 
 import hashlib
@@ -112,8 +113,8 @@ def doubts(
     """What somebody has to look at, sorted.
 
     `ways` has for each path every place that is passed on the way to it, the last being its end; `exposed` are the
-    directories that sandboxes can write to, or could; `guarded` the paths that nobody inside could write to since they
-    were approved.
+    directories that sandboxes can write to, or could; `guarded` the paths of files that nobody inside could write to
+    since they were approved.
     """
     found = []
     for file in not_as_approved(files, approved):
@@ -166,7 +167,7 @@ def guards(workspaces: Iterable[Workspace]) -> Guards:
 
 
 def is_guarded(path: str, kept: Guards) -> bool:
-    """Whether a file cannot be written, in whatever of these directories it lies; one that lies in none cannot."""
+    """Whether a path is read-only in whatever of these directories it lies, by itself; one that lies in none is so."""
     place = posixpath.normpath(path)
     return all(_keeps(directory, protected, place) for directory, protected in kept.items())
 
@@ -174,8 +175,7 @@ def is_guarded(path: str, kept: Guards) -> bool:
 def _keeps(directory: str, protected: frozenset[str], path: str) -> bool:
     if not _below(path, directory):
         return path != directory and not _below(directory, path)
-    inner = posixpath.relpath(path, directory)
-    return any(inner == each or _below(inner, each) for each in protected)
+    return posixpath.relpath(path, directory) in protected
 
 
 def guards_of(plan: Plan) -> Guards:
@@ -193,14 +193,17 @@ def _attached(plan: Plan) -> Iterator[Workspace]:
 
 
 def closed_by(plan: Plan) -> frozenset[SandboxId]:
-    """The sandboxes whose record will not say any more, once the plan is carried out, what they could write to."""
+    """The sandboxes whose record says now what they could write to, and perhaps not when the plan is carried out.
+
+    And those that start by it, with what it says.
+    """
     return frozenset(_closed(plan))
 
 
 def _closed(plan: Plan) -> Iterator[SandboxId]:
     for step in plan.steps:
         match step.operation:
-            case DeleteSandbox(id) | DetachWorkspace(id):
+            case DeleteSandbox(id) | DetachWorkspace(id) | StartSandbox(id):
                 yield id
             case UpdateRecord(spec):
                 yield spec.id

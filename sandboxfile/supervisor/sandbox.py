@@ -25,6 +25,7 @@ from sandboxfile.host.layout import Layout
 from sandboxfile.host.saying import say
 from sandboxfile.host.sleep_mark import mark_asleep
 from sandboxfile.host.tasks import beside, together
+from sandboxfile.host.trust import unseal_exchanged
 from sandboxfile.images.boot.platform import Platform, find_platform
 from sandboxfile.images.store import image_config
 from sandboxfile.model.desired import DesiredSandbox, Healthcheck, Port
@@ -111,7 +112,7 @@ class Sandbox:
         self._console_log = RotatingLog(self.paths.console_log)
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
         self._ids = id_map(layout, os.getuid(), os.getgid())
-        self.workspaces = Workspaces(self._ids, layout.runtime)
+        self.workspaces = Workspaces(self._ids, layout.runtime, lambda each: unseal_exchanged(layout, each))
         self.volumes = Volumes(layout, id)
         self.egress = Egress(layout, id, spec.policy, environ)
         self.health = HealthWatch(spec.healthcheck, self._check)

@@ -5,7 +5,7 @@ One change at a time. A change that fails leaves nothing half done.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -65,11 +65,14 @@ class Workspaces:
     """Those of one machine. `machine` and `guest` are set when they are there.
 
     `stuck`: a file server died under programs that used it, so whatever looks at all mounts inside (sync) may hang.
+    `on_exchanged` is called when protected files of a workspace may be others than before, first of all at its start:
+    before something inside can get at those that were there.
     """
 
-    def __init__(self, ids: IdMap, run_dir: Path) -> None:
+    def __init__(self, ids: IdMap, run_dir: Path, on_exchanged: Callable[[Workspace], None]) -> None:
         self._ids = ids
         self._run_dir = run_dir
+        self._on_exchanged = on_exchanged
         self._by_target: dict[str, _Attached] = {}
         self._count = 0
         self._turn = anyio.Lock()
@@ -86,7 +89,22 @@ class Workspaces:
         await together(*(partial(self._serve, f"ws{number}", one) for number, one in enumerate(workspaces, start=1)))
 
     async def _serve(self, tag: str, workspace: Workspace) -> None:
-        self._by_target[workspace.target] = _Attached(tag, await serve_share(workspace, self._ids, self._run_dir))
+        self._by_target[workspace.target] = _Attached(tag, await self._served(workspace))
+
+    async def _served(self, workspace: Workspace) -> Share:
+        share = await serve_share(workspace, self._ids, self._run_dir)
+        try:
+            await self._exchanged(workspace)
+        except BaseException:
+            await share.close()
+            raise
+        return share
+
+    async def _exchanged(self, workspace: Workspace) -> None:
+        try:
+            await to_thread.run_sync(self._on_exchanged, workspace)
+        except SandboxfileError as exc:
+            say(f"workspace {workspace.source}: {exc}")
 
     async def plug_all(self, machine: RunningMachine) -> None:
         """Plug all served shares in; the guest may still be booting."""
@@ -165,7 +183,7 @@ class Workspaces:
     async def _attach(self, workspace: Workspace) -> None:
         assert self.machine is not None
         self._count += 1
-        attached = _Attached(f"ws{self._count}", await serve_share(workspace, self._ids, self._run_dir))
+        attached = _Attached(f"ws{self._count}", await self._served(workspace))
         try:
             await self.machine.plug_share(attached.tag, attached.share)
         except BaseException:
@@ -263,6 +281,7 @@ class Workspaces:
             return
         async with self._turn:
             stale = share.stale()
+            await self._exchanged(share.workspace)
             left = await share.reprotect()
         say(f"workspace {share.workspace.source}: replaced on the host and protected again: {', '.join(stale)}")
         if left:

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from sandboxfile.errors import StateError
-from sandboxfile.host import trust, ways
+from sandboxfile.host import seals, trust, ways
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import write_record
 from sandboxfile.host.trust import (
@@ -20,6 +20,7 @@ from sandboxfile.host.trust import (
     find_doubts,
     read_trust,
     remembered,
+    unseal_exchanged,
 )
 from sandboxfile.model.desired import DesiredSandbox, FileContent, Image, Workspace
 from sandboxfile.model.observed import Applied
@@ -96,43 +97,125 @@ def test_the_absence_of_a_file_is_approved_like_content(layout, project):
     assert states(layout, override) == [("sandbox.override.yaml", "new")]
 
 
-def test_what_was_read_only_inside_since_it_was_approved_was_changed_by_who_is_at_the_host(layout, project):
-    old = FileContent(str(project / "sandbox.yaml"), OLD)
-    new = FileContent(old.path, NEW)
-    kept = {str(project): frozenset({"sandbox.yaml", ".git/hooks"})}
-    expose(layout, {str(project): frozenset()})
-    assert states(layout, new) == [("sandbox.yaml", "new")]
-    approve(layout, [old])
+@pytest.fixture
+def kept(layout, project):
+    """The file of the project with OLD in it, approved and read-only inside; and what does so."""
+    path = project / "sandbox.yaml"
+    path.write_text("old")
+    approve(layout, [FileContent(str(path), OLD)])
+    return {str(project): frozenset({"sandbox.yaml", ".git/hooks"})}
+
+
+def edited(project, text="new"):
+    """An edit in place, as it is found on the disk."""
+    path = project / "sandbox.yaml"
+    path.write_text(text)
+    return FileContent(str(path), digest_of(text))
+
+
+def test_a_file_that_nothing_inside_could_have_was_changed_in_place_by_who_is_at_the_host(layout, project, kept):
     expose(layout, kept)
-    assert states(layout, new, FileContent(old.path, "")) == []
+    assert states(layout, edited(project)) == []
     assert states(layout, FileContent(str(project / ".env"), NEW)) == [(".env", "new")]
+    expose(layout, kept, {}, {str(project)})
+    assert states(layout, edited(project, "newer")) == []
 
 
-def test_a_file_is_in_doubt_again_when_one_sandbox_could_write_it(layout, project):
-    old = FileContent(str(project / "sandbox.yaml"), OLD)
-    new = FileContent(old.path, NEW)
-    approve(layout, [old])
-    expose(layout, {str(project): frozenset({"sandbox.yaml"}), str(project.parent): frozenset()})
-    assert states(layout, new) == [("sandbox.yaml", "changed")]
-    approve(layout, [new])
-    assert states(layout, old) == []
+def test_a_file_that_was_exchanged_has_to_be_looked_at_until_nothing_inside_had_it(layout, project, kept):
+    path = project / "sandbox.yaml"
+    expose(layout, kept)
+    (project / "new").write_text("new")
+    (project / "new").rename(path)
+    file = FileContent(str(path), NEW)
+    assert states(layout, file) == [("sandbox.yaml", "changed")]
+    approve(layout, [file])
+    expose(layout, kept, {}, {str(project)})
+    assert states(layout, edited(project, "newer")) == [("sandbox.yaml", "changed")]
+    edited(project)
+    expose(layout, kept)
+    assert states(layout, edited(project, "newer")) == []
 
 
-def test_what_a_sandbox_that_goes_could_write_is_in_doubt_unless_somebody_has_just_looked(layout, project):
-    files = [FileContent(str(project / name), OLD) for name in ("sandbox.yaml", "team.yaml")]
-    approve(layout, files)
-    expose(layout, {}, {str(project): frozenset()}, [files[0].path])
-    now = [FileContent(file.path, NEW) for file in files]
-    assert states(layout, *now) == [("team.yaml", "changed")]
+def test_what_differs_from_what_was_approved_is_not_sealed(layout, project, kept):
+    """A sandbox that starts as it was approves nothing of what an agent wrote before."""
+    changed = edited(project)
+    expose(layout, kept)
+    assert read_trust(layout).seals == {}
+    assert states(layout, changed) == [("sandbox.yaml", "changed")]
 
 
-def test_a_file_that_is_reached_through_a_link_is_never_taken_for_guarded(layout, project):
+def test_a_file_with_another_name_is_not_sealed_and_its_seal_does_not_count(layout, project, kept):
+    other = project / "linked"
+    other.hardlink_to(project / "sandbox.yaml")
+    expose(layout, kept)
+    assert read_trust(layout).seals == {}
+    other.unlink()
+    expose(layout, kept)
+    assert states(layout, edited(project)) == []
+    other.hardlink_to(project / "sandbox.yaml")
+    assert states(layout, edited(project)) == [("sandbox.yaml", "changed")]
+
+
+def test_what_is_gone_or_is_not_what_was_read_has_to_be_looked_at(layout, project, kept):
+    expose(layout, kept)
+    edited(project)
+    assert states(layout, FileContent(str(project / "sandbox.yaml"), digest_of("read before"))) != []
+    (project / "sandbox.yaml").unlink()
+    assert states(layout, FileContent(str(project / "sandbox.yaml"), "")) == [("sandbox.yaml", "gone")]
+
+
+def test_a_number_that_is_used_again_is_another_file(layout, project, kept, monkeypatch):
+    expose(layout, kept)
+    file = edited(project)
+    look = seals.look
+    monkeypatch.setattr(trust, "look", lambda path: (look(path)[0]._replace(born=1), look(path)[1]))
+    assert states(layout, file) == [("sandbox.yaml", "changed")]
+
+
+def test_where_nobody_knows_when_files_were_made_none_is_sealed(layout, project, kept, monkeypatch):
+    monkeypatch.setattr(seals, "_born", lambda handle: None)
+    expose(layout, kept)
+    assert read_trust(layout).seals == {}
+
+
+@pytest.mark.parametrize("mode", ["opened", "left", "recorded"])
+def test_a_file_is_in_doubt_again_when_one_sandbox_could_write_it(layout, project, kept, mode):
+    expose(layout, kept)
+    wide = {str(project.parent): frozenset()}
+    if mode == "recorded":
+        recorded(layout, project.parent)
+        expose(layout, kept)
+    else:
+        expose(layout, {**kept, **wide} if mode == "opened" else kept, wide if mode == "left" else {}, {str(project)})
+    changed = edited(project)
+    assert states(layout, changed) == [("sandbox.yaml", "changed")]
+    approve(layout, [changed])
+    assert states(layout, edited(project, "newer")) == [("sandbox.yaml", "changed")]
+
+
+def test_a_file_that_is_reached_through_a_link_is_never_sealed(layout, project):
     (project / "inner").mkdir()
     (project / "link").symlink_to("inner")
+    (project / "inner/team.yaml").write_text("old")
     old = FileContent(str(project / "link" / "team.yaml"), OLD)
     approve(layout, [old])
     expose(layout, {str(project): frozenset({"link/team.yaml", "inner/team.yaml"})})
+    (project / "inner/team.yaml").write_text("new")
     assert states(layout, FileContent(old.path, NEW)) == [("team.yaml", "changed")]
+
+
+def test_what_was_moved_away_while_something_inside_could_have_it_is_sealed_no_more(layout, project, kept):
+    workspace = Workspace(str(project), "/x", "rw", ("sandbox.yaml", ".env"))
+    unseal_exchanged(layout, workspace)
+    expose(layout, kept)
+    before = read_trust(layout).seals
+    unseal_exchanged(layout, workspace)
+    assert read_trust(layout).seals == before != {}
+    (project / "sandbox.yaml").rename(project / "backup")
+    (project / "sandbox.yaml").write_text("old")
+    unseal_exchanged(layout, workspace)
+    (project / "backup").rename(project / "sandbox.yaml")
+    assert states(layout, edited(project)) == [("sandbox.yaml", "changed")]
 
 
 # --- ways --------------------------------------------------------------------------------------------------------
@@ -155,6 +238,26 @@ def test_a_directory_that_was_moved_is_known_again(layout, project, clean_home, 
     assert doubt.directory == str(moved if seen == "project" else clean_home)
     other = clean_home.parent / "never-exposed"
     assert states(layout, FileContent(f"{other}/sandbox.yaml", NEW)) == []
+
+
+@pytest.mark.parametrize("approved", ["before", "after"])
+def test_a_project_that_was_moved_out_of_what_was_exposed_is_known_again(layout, project, clean_home, approved):
+    files = [FileContent(f"{project}/sandbox.yaml", OLD)]
+    approve(layout, files if approved == "before" else [])
+    expose(layout, {str(clean_home): frozenset()})
+    approve(layout, files if approved == "after" else [])
+    moved = project.rename(clean_home.parent / f"moved-{clean_home.name}")
+    assert states(layout, FileContent(f"{moved}/sandbox.yaml", NEW)) == [("sandbox.yaml", "new")]
+
+
+def test_of_many_directories_those_are_forgotten_that_were_exposed_longest_ago(layout, clean_home, monkeypatch):
+    monkeypatch.setattr(trust, "ENTRIES", 2)
+    for name in ("a", "b", "a", "c"):
+        (clean_home / name).mkdir(exist_ok=True)
+        expose(layout, {str(clean_home / name): frozenset()})
+    assert [each.inode for each in read_trust(layout).identities] == [
+        (clean_home / name).stat().st_ino for name in ("a", "c")
+    ]
 
 
 def known_as(monkeypatch, look):
@@ -193,9 +296,16 @@ def test_the_record_is_private_and_says_what_was_approved(layout):
         "version": 1,
         "approved": {"/a": NEW, "/b": OLD},
         "exposed": ["/w"],
-        "opened": [],
+        "seals": {},
         "identities": [],
     }
+
+
+def test_a_record_of_before_there_were_seals_has_none(layout, project, kept):
+    fields = json.loads(layout.trust.read_bytes())
+    del fields["seals"]
+    layout.trust.write_text(json.dumps({**fields, "exposed": [str(project)], "opened": []}))
+    assert states(layout, edited(project)) == [("sandbox.yaml", "changed")]
 
 
 def test_to_look_writes_nothing(layout, project):
@@ -236,6 +346,9 @@ def test_an_edit_by_sbx_is_approved_only_where_the_file_was(layout):
         '{"version": 1, "approved": {}, "exposed": [], "identities": [[1, 2]]}',
         '{"version": 1, "approved": {}, "exposed": [], "identities": [[1, 2, "3"]]}',
         '{"version": 1, "approved": {}, "exposed": [], "identities": 3}',
+        '{"version": 1, "approved": {}, "exposed": [], "seals": 3}',
+        '{"version": 1, "approved": {}, "exposed": [], "seals": {"/a": [1, 2]}}',
+        '{"version": 1, "approved": {}, "exposed": [], "seals": {"a": [1, 2, 3]}}',
         "[" * 100_000,
     ],
 )

@@ -22,11 +22,11 @@ from sandboxfile.host.statedir import ensure_directories, read_record, try_lock,
 from sandboxfile.host.tasks import beside
 from sandboxfile.host.volumes import hold_volume, record_source
 from sandboxfile.model.credential import Credential, SecretSource
-from sandboxfile.model.desired import DesiredSandbox, Image
+from sandboxfile.model.desired import DesiredSandbox, Image, Workspace
 from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedVolume
 from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import SandboxId, VolumeId
-from sandboxfile.observe import observe, observe_all, observe_one, observe_volumes
+from sandboxfile.observe import observe, observe_all, observe_one, observe_volumes, writable_now
 from sandboxfile.secrets.tags import tag
 from sandboxfile.vm.machine import MachineSpec, boot_fingerprint
 
@@ -136,6 +136,14 @@ def test_a_stopped_sandbox_is_told_from_its_record(layout):
     assert found.applied.spec.id == id
 
 
+def test_checkpoints_are_counted_and_half_made_ones_are_none(layout):
+    paths = layout.sandbox(make(layout))
+    assert look(layout).sandboxes[0].checkpoints == 0
+    for name in ("one", "two", ".new-three", ".fork"):
+        (paths.checkpoints / name).mkdir(parents=True)
+    assert look(layout).sandboxes[0].checkpoints == 2
+
+
 def test_asleep_is_what_was_marked_so_and_is_stopped(layout):
     id = make(layout)
     assert not look(layout, one=id).asleep
@@ -210,6 +218,27 @@ def test_one_that_holds_the_lock_and_does_not_listen_yet_is_waited_for_a_moment(
         return found[0].status
 
     assert anyio.run(main) == "running"
+
+
+@pytest.mark.parametrize("answer", [MACHINE, None])
+def test_what_runs_can_write_to_what_its_record_or_its_machine_has_and_to_anything_when_it_does_not_tell(
+    layout, monkeypatch, answer
+):
+    monkeypatch.setattr(observing, "_PATIENCE", 0.2)
+    kept, attached = Workspace("/kept", "/kept", "rw"), Workspace("/attached", "/x", "rw")
+    ids = [make(layout, name) for name in ("web", "off")]
+    for id in ids:
+        applied = read_record(layout.sandbox(id))
+        own = kept if id.name == "web" else Workspace("/off", "/off", "rw")
+        spec = replace(applied.spec, workspaces=(own, Workspace("/ro", "/ro", "ro")))
+        write_record(layout.sandbox(id), replace(applied, spec=spec))
+
+    async def main():
+        machine = answer and replace(answer, workspaces=(attached,))
+        async with running(layout, ids[0], machine=machine):
+            return await writable_now(layout)
+
+    assert anyio.run(main) == ({"/kept", "/attached"} if answer else {"/"})
 
 
 def test_the_socket_of_a_supervisor_that_was_killed_is_no_sign_of_life(layout):

@@ -111,7 +111,7 @@ def test_a_plan_opens_the_directories_that_it_mounts_for_writing():
     assert set(guards_of(Plan("shop", "f", steps=steps))) == {"/a", "/b", "/c"}
 
 
-def test_a_plan_takes_from_the_record_what_the_sandboxes_could_write_to():
+def test_a_plan_takes_from_the_record_what_the_sandboxes_can_or_could_write_to():
     operations = (
         CreateSandbox(sandbox("a"), ""),
         UpdateRecord(sandbox("b"), ""),
@@ -120,7 +120,7 @@ def test_a_plan_takes_from_the_record_what_the_sandboxes_could_write_to():
         StartSandbox(SandboxId("shop", "e")),
     )
     steps = tuple(Step(str(number), operation, "") for number, operation in enumerate(operations))
-    assert sorted(id.name for id in closed_by(Plan("shop", "f", steps=steps))) == ["b", "c", "d"]
+    assert sorted(id.name for id in closed_by(Plan("shop", "f", steps=steps))) == ["b", "c", "d", "e"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """An agent edits every file that could widen its policy: nothing changes until a person has said yes to it.
 
 What holds is shown layer by layer: files that are there are read-only inside, whoever tries; what is made anew, turned
-aside with its directory, or brought by a branch, is not applied unasked.
+aside with its directory, exchanged, or brought by a branch, is not applied unasked.
 """
 
 import os
@@ -161,9 +161,9 @@ def test_what_is_there_is_read_only_inside_and_what_is_made_there_is_not_applied
 
 
 def test_what_a_person_brings_in_is_applied_as_they_say_and_held_inside(sbx, before):
-    # Files that are read-only inside: who has changed them was at the host, and --yes is their word.
-    git(sbx, "checkout", "-qf", "wide")
-    assert content(sbx, WIDER) == WIDER
+    # Files that were read-only inside since before it ran: who changes them in place is at the host, and --yes is
+    # their word.
+    place(sbx, WIDER)
     assert "box can now reach everything" in sbx("up", "-y", "--deny-widening", code=3).stderr
     code, shown = at_a_terminal(sbx, "n", "up")
     assert code == 1
@@ -175,13 +175,15 @@ def test_what_a_person_brings_in_is_applied_as_they_say_and_held_inside(sbx, bef
     sbx("up", "-y")
     sbx("policy", "explain", "box", "blocked.example.org", code=2)
 
-    # Files that are new where a sandbox can write: nobody knows whose they are until somebody says so.
+    # Files that are new where a sandbox can write, or exchanged, as git does it: nobody knows whose they are, and who
+    # has them open, until somebody says so.
     mine = {"sandbox.override.yaml": "sandboxes: {box: {env: {B: two}}}\n", "sandbox.lock": encode_lock(Lock())}
     place(sbx, mine)
     git(sbx, "checkout", "-qf", "main")
     refused = sbx("up", "-y", code=1).stderr
     assert f"{sbx.project}/sandbox.override.yaml: new" in refused
-    assert f"{sbx.project}/sandbox.yaml" not in refused
+    assert f"{sbx.project}/sandbox.yaml: changed" in refused
+    assert f"{sbx.project}/values.env" not in refused
     assert at_a_terminal(sbx, "n", "trust")[0] == 1
     sbx("up", "-y", code=1)
     code, shown = at_a_terminal(sbx, "y", "trust")
@@ -190,6 +192,32 @@ def test_what_a_person_brings_in_is_applied_as_they_say_and_held_inside(sbx, bef
     assert held(sbx) == before
     sbx("exec", "box", "sudo", "sh", "-c", EDITS.format(files=" ".join(mine)))
     assert content(sbx, mine) == mine
-    place(sbx, {"sandbox.override.yaml": "sandboxes: {box: {env: {B: three}}}\n"})
+    three = {"sandbox.override.yaml": "sandboxes: {box: {env: {B: three}}}\n"}
+    place(sbx, three)
+    assert f"{sbx.project}/sandbox.override.yaml: changed" in sbx("up", "-y", code=1).stderr
+    place(sbx, mine)
+    sbx("stop", "box")
+    sbx("up", "-y")  # nothing inside has them open when it starts: from now on they are the host's
+    place(sbx, three)
     sbx("up", "-y")
+    sbx("down", "-y")
+
+
+def test_what_the_agent_has_by_another_name_or_open_is_asked_about_whenever_it_changes(sbx, before):
+    override = {"sandbox.override.yaml": "sandboxes: {box: {env: {B: two}}}\n"}
+    put(sbx, "other", override["sandbox.override.yaml"])
+    sbx("exec", "box", "ln", "other", "sandbox.override.yaml")
+    code, shown = at_a_terminal(sbx, "y", "trust")
+    assert code == 0, shown
+    sbx("up", "-y")
+    before = held(sbx)
+    sbx("exec", "box", "sh", "-c", "! echo '#' >> sandbox.override.yaml")
+    for again in (False, True):
+        if again:
+            place(sbx, override)
+            sbx("stop", "box")
+            sbx("up", "-y")
+        put(sbx, "other", OPEN)
+        assert content(sbx, override) == {"sandbox.override.yaml": OPEN}
+        assert_refused(sbx, before, "sandbox.override.yaml")
     sbx("down", "-y")

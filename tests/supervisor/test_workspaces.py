@@ -117,7 +117,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> dict[str, ActedShare]:
 
 async def ready(*attached: Workspace) -> tuple[Workspaces, Acted]:
     acted = Acted()
-    workspaces = Workspaces(IdMap((), (), None), Path("/run"))
+    workspaces = Workspaces(IdMap((), (), None), Path("/run"), lambda _: None)
     workspaces.guest = cast(Guest, acted)
     await workspaces.serve_all(attached)
     await workspaces.plug_all(cast(RunningMachine, acted))
@@ -132,6 +132,35 @@ async def test_at_boot_all_are_mounted_in_one_go_parents_first(served: dict[str,
         acted.steps[-1] == f"sbx-mount {tags['/src']} /src && sbx-mount {tags['/src/vendor/inner']} /src/vendor/inner"
     )
     assert await workspaces.attached() == (SOURCE, INNER)
+
+
+async def test_that_files_may_have_been_exchanged_is_told_before_anything_inside_gets_at_them(
+    served: dict[str, ActedShare], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WATCH_INTERVAL", 0.01)
+    told: list[tuple[Workspace, list[str]]] = []
+    acted = Acted()
+
+    def note(workspace: Workspace) -> None:
+        told.append((workspace, list(acted.plugged)))
+        if len(told) == 2:
+            assert served["/src"].stale_paths, "protected again before it was told"
+        if len(told) > 1:
+            raise HostError("no record")
+
+    workspaces = Workspaces(IdMap((), (), None), Path("/run"), note)
+    workspaces.guest = cast(Guest, acted)
+    await workspaces.serve_all([SOURCE])
+    assert told == [(SOURCE, [])]
+    await workspaces.plug_all(cast(RunningMachine, acted))
+    async with beside(workspaces.watch):
+        served["/src"].stale_paths = [".git/hooks"]
+        with anyio.fail_after(5):
+            while served["/src"].stale_paths:
+                await anyio.sleep(0.01)
+        assert len(told) == 2
+        await workspaces.attach(OTHER)
+        assert told[2] == (OTHER, ["ws1"])
 
 
 async def test_what_is_attached_already_is_left_alone(served: dict[str, ActedShare]) -> None:

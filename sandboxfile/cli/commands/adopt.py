@@ -7,6 +7,7 @@ the file's. A file that would make it another sandbox, or let it reach something
 import argparse
 import os
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,8 +28,10 @@ from sandboxfile.errors import NotFoundError, SandboxfileError, StaleError
 from sandboxfile.host import history, moving
 from sandboxfile.host.layout import SANDBOX_FILES
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record
+from sandboxfile.host.trust import approve, find_doubts
 from sandboxfile.names import UNMANAGED, SandboxId, is_name
 from sandboxfile.observe import observe
+from sandboxfile.planning.trusting import ABSENT, digest_of
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -125,12 +128,16 @@ async def adopt(id: SandboxId, adoption: Adoption, timeout: float) -> int:
             raise StaleError(f"{id} was changed meanwhile", hint="run the same command again")
         if id != adoption.id:
             moving.move(layout, id, adoption.id, adoption.desired.source)
+        file = editing.content_of(adoption.proposal)
+        is_trusted = file.digest == ABSENT or not find_doubts(layout, (file,))
         try:
             _write(adoption.proposal)
         except BaseException:
             if id != adoption.id:
                 moving.move_back(layout, adoption.id, id)
             raise
+        if is_trusted:  # and nothing is added to it but what was shown: exactly this much is approved by that
+            approve(layout, [replace(file, digest=digest_of(adoption.proposal.after))])
         moving.settle(layout, adoption.id)
         if id != adoption.id:
             history.forget(layout, adoption.id.project)  # going back would take it for one that the last apply made

@@ -39,6 +39,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     base = str(path.absolute().parent)
     pinned = tuple(file for file in loaded.everything if file in loaded.files or lies_in(file.path, base))
     files, digest = pinned if args.yes else loaded.everything, digest_of_all(pinned, base)
+    already = not not_as_approved(files, read_trust(this_layout()).approved)
+    if args.yes and not args.show and args.digest == digest and loaded.desired is not None and not already:
+        trust(files)  # what is shown is how they are then
     console.print(shown(loaded.everything))
     console.print(f"digest of all: {digest}")
     if args.show:
@@ -48,13 +51,10 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise SandboxfileError("nothing was approved: the sandbox file has errors")
     if args.digest not in (None, digest):
         raise StaleError("nothing was approved: the files are not those of this digest", hint="sbx trust --show")
-    if not not_as_approved(files, read_trust(this_layout()).approved):
-        console.say("approved already")
-    else:
-        if not args.yes:
-            confirm(console, "Approve these files as they are?")
+    if not args.yes and not already:
+        confirm(console, "Approve these files as they are?")
         trust(files)
-        console.say("approved")
+    console.say("approved already" if already else "approved")
     for doubt in find_doubts(this_layout(), loaded.everything):
         console.warn(harmless(f"in no digest, and to be approved at a terminal: {doubt.words}"))
     return exits.OK

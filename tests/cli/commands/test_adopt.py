@@ -8,7 +8,7 @@ from sandboxfile.cli.commands import adopt
 from sandboxfile.errors import StaleError
 from sandboxfile.host import moving
 from sandboxfile.host.statedir import read_record, try_lock
-from sandboxfile.host.trust import approve
+from sandboxfile.host.trust import approve, expose, read_trust
 from sandboxfile.model.desired import FileContent
 from sandboxfile.names import UNMANAGED, SandboxId
 from sandboxfile.planning.trusting import digest_of
@@ -63,7 +63,7 @@ def test_it_is_written_into_the_file_and_keeps_its_disk(sbx, box, layout, projec
     assert "shop/box is in" in said
     text = (project / "sandbox.yaml").read_text()
     assert text.startswith(FILE)
-    assert '    workspaces:\n      - "."\n' in text
+    assert '    workspaces:\n      - {source: ".", protect: [".env"]}\n' in text
     new = layout.sandbox(SandboxId("shop", "box"))
     assert not layout.sandbox(BOX).root.exists()
     assert new.disk.read_text() == "precious"
@@ -74,6 +74,51 @@ def test_it_is_written_into_the_file_and_keeps_its_disk(sbx, box, layout, projec
     look_at(project / "sandbox.yaml", layout)
     sbx("up", "-y", "--overcommit")
     assert "sandbox.yaml" in read_record(new).spec.workspaces[0].protect
+
+
+def test_what_it_cannot_write_to_it_still_cannot_and_what_the_file_protects_by_itself_is_not_repeated(
+    sbx, box, layout, project
+):
+    (project / "sandbox.yaml").write_text("name: ${SHOP:-shop}\nsandboxes: {}\n")
+    box(".")
+    sbx("adopt", "-y", "box")
+    assert 'workspaces: ["."]' in (project / "sandbox.yaml").read_text()  # .env is this file's
+    assert "widens" not in sbx("plan").stdout
+    (project / "other").mkdir()
+    sbx("create", "--overcommit", "--name", "more", "shell", "other")
+    said = sbx("adopt", "-y", "more").stderr
+    assert '{source: "./other", protect: [".env"' in said
+    assert "widens" not in sbx("plan").stdout
+
+
+def test_what_it_writes_is_approved_by_that_where_there_was_no_file_whatever_was_approved_there_once(
+    sbx, box, layout, project
+):
+    file = project / "sandbox.yaml"
+    file.write_text(FILE)
+    look_at(file, layout)
+    file.unlink()
+    box(".")
+    sbx("adopt", "-y", "box")
+    assert read_trust(layout).approved[str(file)] == digest_of(file.read_text())
+    sbx("up", "-y", "--overcommit")
+
+
+def test_a_file_that_nobody_has_to_look_at_is_approved_with_what_is_added_and_one_in_doubt_is_not(
+    sbx, box, layout, project
+):
+    file = project / "sandbox.yaml"
+    file.write_text(FILE)
+    (project.parent / "elsewhere").mkdir()
+    box("../elsewhere")
+    sbx("adopt", "-y", "box")  # no sandbox sees this directory
+    assert read_trust(layout).approved[str(file)] == digest_of(file.read_text())
+    file.write_text(file.read_text() + "# by who knows whom\n")
+    sbx("create", "--overcommit", "--name", "more", "shell", ".")
+    expose(layout, {str(project): frozenset()})
+    sbx("adopt", "-y", "more")
+    assert read_trust(layout).approved[str(file)] != digest_of(file.read_text())
+    assert "sbx trust" in sbx("up", "-y", "--overcommit", code=1).stderr
 
 
 def test_without_a_file_a_new_one_is_made_here(sbx, box, project):

@@ -7,7 +7,10 @@ import sys
 import pexpect
 import pytest
 
+from sandboxfile import pipeline
 from sandboxfile.host.approvals import Approval, approve, read_approvals
+from sandboxfile.host.trust import approve as trusted
+from sandboxfile.host.trust import expose
 from sandboxfile.secrets.store import Store
 
 VALUE = "sk-TEST-4eC39HqLyjWDarjtT1zdp7dc"
@@ -236,6 +239,17 @@ def test_an_approval_can_be_taken_back_with_the_file_or_without(cli, file, layou
     cli("secret", "approve", "--revoke", "env OTHER")
     cli("secret", "approve", "--revoke", "file /home/me/token")
     assert read_approvals(layout) == frozenset()
+
+
+def test_where_nobody_is_asked_a_file_in_doubt_approves_nothing(cli, file, layout):
+    expose(layout, {str(file.parent): frozenset()})
+    refused = cli("secret", "approve", "tracker", code=1).stderr
+    assert f"{file}: new, in the workspace {file.parent}" in refused
+    assert "secret tracker: approve" in refused
+    assert read_approvals(layout) == frozenset()
+    trusted(layout, pipeline.load(file, layout).everything)
+    cli("secret", "approve", "tracker")
+    assert read_approvals(layout) == frozenset(TRACKER)
 
 
 def test_only_what_the_file_binds_it_to_can_be_approved(cli, file, layout):

@@ -1,5 +1,7 @@
 """`sbx trust`: what it shows, what it approves, and that a script can only approve what it knows."""
 
+import json
+
 import pytest
 
 from sandboxfile.host.trust import expose, read_trust
@@ -40,7 +42,10 @@ def test_only_who_knows_the_digest_approves_unasked(cli, files, layout):
     assert "not those of this digest" in cli("trust", "--yes", "--digest", known, code=1).stderr
     assert read_trust(layout).approved == {}
     known = digest(cli("trust", "--show"))
-    assert "approved" in cli("trust", "--yes", "--digest", known).stderr
+    done = cli("trust", "--yes", "--digest", known)
+    assert done.stderr == "approved\n"
+    assert "could have" not in done.stdout
+    assert done.stdout.count(" approved\n") == 5
     assert len(read_trust(layout).approved) == 5
     assert "approved already" in cli("trust").stderr
     assert "could have" not in cli("trust", "--show").stdout
@@ -95,6 +100,15 @@ def test_a_plan_says_that_yes_would_refuse_it(cli, files):
     said = cli("plan").stderr
     assert "`up --yes` refuses this plan" in said
     assert f"{files}/sandbox.yaml: new, in the workspace {files}" in said
+
+
+def test_a_plan_says_so_as_data_and_as_a_comment(cli, files):
+    (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [.]}}\n")
+    doubts = json.loads(cli("plan", "--format", "json").stdout)["doubts"]
+    assert {"path": f"{files}/sandbox.yaml", "state": "new", "directory": str(files)} in doubts
+    assert "(`up --yes` refuses this plan)" in cli("plan", "--format", "markdown").stdout
+    (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {}\n")
+    assert json.loads(cli("plan", "--format", "json").stdout)["doubts"] == []
 
 
 def test_up_without_a_question_refuses_and_changes_nothing(cli, files, layout):

@@ -2,7 +2,8 @@
 
 It counts for the source (the variable, file, command or stored secret) and the host, in every project, until it is
 taken back with --revoke: sandboxes that run then go on with it until they are stopped. What is not approved is asked
-for by `sbx up`; `--yes` does not answer that.
+for by `sbx up`; `--yes` does not answer that. Where nobody is asked, files that an agent could have changed approve
+nothing.
 """
 
 import argparse
@@ -12,11 +13,13 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.applying import confirm
 from sandboxfile.cli.approving import Wanted, parse_host, question, wanted
 from sandboxfile.cli.project import find_upward, load_project, this_layout
+from sandboxfile.cli.trusting import settle_approval
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.secrets import source_text
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.approvals import Approval, approve, read_approvals, revoke
+from sandboxfile.model.desired import DesiredState
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +38,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
         for item in chosen:
             console.say(f"{item.source_key}: {item.place} may not get it any more")
         return exits.OK
-    known = _of_file(args, console)
+    desired = load_project(args, console)
+    known = _of_file(desired, args)
     items = list(dict.fromkeys(each.approval for each in known))
     if not items:
         console.say(f"nothing to approve: {args.name} goes where it belongs by what comes with sandboxfile")
         return exits.OK
     chosen = _at(items, args)
     if not args.revoke:
+        settle_approval(args.name, desired.files, console)
         console.say(question([each for each in known if each.approval in chosen]))
         if console.interactive:
             confirm(console, "Approve this?")
@@ -57,9 +62,8 @@ def _of_source(name: str, approved: Collection[Approval]) -> list[Approval]:
     return sorted(item for item in approved if item.source_key == name)
 
 
-def _of_file(args: argparse.Namespace, console: Console) -> list[Wanted]:
+def _of_file(desired: DesiredState, args: argparse.Namespace) -> list[Wanted]:
     """What the file binds the secret to. Raises NotFoundError when it has no such secret."""
-    desired = load_project(args, console)
     named = sorted({each.name for spec in desired.sandboxes for each in spec.policy.credentials})
     if args.name not in named:
         known = f"those of sandboxes are {', '.join(named)}" if named else "no sandbox of it has one"
