@@ -30,7 +30,7 @@ from sandboxfile.host.statedir import read_record
 from sandboxfile.images import saved, store
 from sandboxfile.images.saved import SavedInfo
 from sandboxfile.images.store import ImageInfo
-from sandboxfile.model.desired import DesiredState
+from sandboxfile.model.desired import DesiredState, FileContent
 from sandboxfile.model.references import is_saved_tag
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.names import SandboxId
@@ -48,7 +48,8 @@ _BUILTIN_FILE = (
 class Known:
     """Something that the template commands can act on. `image` when it is built.
 
-    `template` for those of the file and built-in ones, `saved` for a saved one. `project`: that of the file.
+    `template` for those of the file and built-in ones, `saved` for a saved one. `project`: that of the file. `files`:
+    all that says how it is built.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Known:
     image: ImageInfo | None = None
     saved: SavedInfo | None = None
     project: str = ""
+    files: tuple[FileContent, ...] = ()
 
 
 def templates_here(args: argparse.Namespace, console: Console, names: Sequence[str] = ()) -> list[Known]:
@@ -66,11 +68,10 @@ def templates_here(args: argparse.Namespace, console: Console, names: Sequence[s
     """
     layout = this_layout()
     file = load_project(args, console, names) if args.file is not None or find_upward() else None
-    own = list(file.templates) if file is not None else []
-    known = {template.name for template in own}
-    own += [template for template in builtin_templates(layout, console).templates if template.name not in known]
-    project = file.project if file is not None else ""
-    return [_known(template, layout, project) for template in own]
+    own = [(template, file) for template in file.templates] if file is not None else []
+    known, builtin = {template.name for template, _ in own}, builtin_templates(layout, console)
+    own += [(template, builtin) for template in builtin.templates if template.name not in known]
+    return [_known(template, layout, state) for template, state in own]
 
 
 def names_in_file(args: argparse.Namespace) -> list[str]:
@@ -79,10 +80,11 @@ def names_in_file(args: argparse.Namespace) -> list[str]:
     return list(file.templates) if file is not None else []
 
 
-def _known(template: DesiredTemplate, layout: Layout, project: str) -> Known:
+def _known(template: DesiredTemplate, layout: Layout, state: DesiredState) -> Known:
     source: Source = "built-in" if template.name in BUILTIN_TEMPLATES else "file"
     image = store.find_image(layout, template.recipe.digest)
-    return Known(template.name, source, template, image, project=project if source == "file" else "")
+    project = state.project if source == "file" else ""
+    return Known(template.name, source, template, image, project=project, files=state.files)
 
 
 def builtin_templates(layout: Layout, console: Console) -> DesiredState:

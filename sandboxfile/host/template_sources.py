@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 from sandboxfile.errors import HostError, NotFoundError
 from sandboxfile.host.builders import local_image_id
@@ -86,9 +87,43 @@ def _saved(directory: Path) -> str:
 def context_digest(context: Path, dockerfile: str, digests: FileDigests) -> str:
     """A digest of all that a builder is given: kinds, names, contents, what may be run, where links point to.
 
-    Left out is what every ignore file there is leaves out; those files themselves and the Dockerfile always count.
-    Raises NotFoundError and HostError, with clauses about the context.
+    Left out is what every ignore file there is leaves out; those files themselves and the Dockerfile always count, and
+    must be regular files: a builder would follow a symlink to what nobody has looked at. Raises NotFoundError and
+    HostError, with clauses about the context.
     """
+    return take_context(context, dockerfile, _Looking(digests))
+
+
+class Taker(Protocol):
+    """What is done with everything in a context: directories before what they hold. Raises HostError, NotFoundError."""
+
+    def directory(self, path: str, status: os.stat_result) -> None:
+        """`path` is relative to the context, always; empty for the context itself."""
+
+    def symlink(self, path: str, leads_to: str) -> None: ...
+
+    def content(self, path: str, name: str, directory: int, status: os.stat_result) -> str:
+        """The digest of the file `name` in an open directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Looking:
+    """Takes digests alone."""
+
+    digests: FileDigests
+
+    def directory(self, path: str, status: os.stat_result) -> None:
+        pass
+
+    def symlink(self, path: str, leads_to: str) -> None:
+        pass
+
+    def content(self, path: str, name: str, directory: int, status: os.stat_result) -> str:  # noqa: ARG002 - as all
+        return self.digests.of(name, directory=directory)
+
+
+def take_context(context: Path, dockerfile: str, taker: Taker) -> str:
+    """The digest of a context, each part of which is taken by `taker` as it is found. Raises as `context_digest`."""
     try:
         top = os.open(context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except NotADirectoryError as exc:
@@ -99,11 +134,12 @@ def context_digest(context: Path, dockerfile: str, digests: FileDigests) -> str:
         ignore_files = {name: _ignore_file(context / name) for name in (f"{dockerfile}.dockerignore", *IGNORE_FILES)}
         rules = [patterns for patterns in ignore_files.values() if patterns is not None]
         always = {dockerfile, *(name for name, patterns in ignore_files.items() if patterns is not None)}
-        walk = _Walk(digests, rules, frozenset(always))
+        walk = _Walk(taker, rules, frozenset(always), (dockerfile, *ignore_files))
+        taker.directory("", os.fstat(top))
         walk.directory(top, "", [()] * len(rules))
     finally:
         os.close(top)
-    if not any(name == dockerfile for name, *_ in walk.found):
+    if not any(name == dockerfile and kind in ("file", "program") for name, kind, _ in walk.found):
         raise NotFoundError(f"there is no {dockerfile} in it")
     state = hashlib.sha256()
     for parts in sorted(walk.found):
@@ -126,11 +162,12 @@ def _ignore_file(path: Path) -> tuple[Pattern, ...] | None:
 
 @dataclass(slots=True)
 class _Walk:
-    """Everything in a context: name, kind, and what counts of it."""
+    """Everything in a context: name, kind, and what counts of it. `plain`: paths that may lead through no symlink."""
 
-    digests: FileDigests
+    taker: Taker
     rules: list[tuple[Pattern, ...]]
     always: frozenset[str]
+    plain: tuple[str, ...]
     found: list[tuple[str, str, str]] = field(default_factory=list)
     looked: int = 0
     size: int = 0
@@ -160,26 +197,35 @@ class _Walk:
                 self.found.append((path, "directory", ""))
             if counts or self._may_hold(path):
                 with self._readable(path), _opened(name, directory) as handle:
+                    self.taker.directory(path, os.fstat(handle))
                     self.directory(handle, f"{path}/", matched, depth + 1)
-        elif counts and stat.S_ISLNK(status.st_mode):
-            with self._readable(path):
-                self.found.append((path, "symlink", os.readlink(name, dir_fd=directory)))
+        elif stat.S_ISLNK(status.st_mode):
+            self._symlink(name, directory, path, counts)
         elif counts and stat.S_ISREG(status.st_mode):
             self.size += status.st_size
             if self.size > CONTEXT_LIMIT:
                 raise HostError(f"it holds more than {CONTEXT_LIMIT >> 30} GiB", hint=_LEAVE_OUT)
             kind = "program" if status.st_mode & 0o111 else "file"
-            self.found.append((path, kind, self._content(name, directory, path)))
+            self.found.append((path, kind, self._content(name, directory, path, status)))
         # Sockets, pipes and devices are given to no builder.
+
+    def _symlink(self, name: str, directory: int, path: str, counts: bool) -> None:
+        if through := next((each for each in self.plain if f"{each}/".startswith(f"{path}/")), None):
+            raise HostError(f"`{path}` in it is a symlink", hint=f"let {through} be a regular file of the context")
+        if counts:
+            with self._readable(path):
+                leads_to = os.readlink(name, dir_fd=directory)
+                self.taker.symlink(path, leads_to)
+            self.found.append((path, "symlink", leads_to))
 
     def _may_hold(self, path: str) -> bool:
         """Whether something in an ignored directory may count all the same."""
         kept = any(pattern.keeps for patterns in self.rules for pattern in patterns)
         return kept or any(name.startswith(f"{path}/") for name in self.always)
 
-    def _content(self, name: str, directory: int, path: str) -> str:
+    def _content(self, name: str, directory: int, path: str, status: os.stat_result) -> str:
         try:
-            return self.digests.of(name, directory=directory)
+            return self.taker.content(path, name, directory, status)
         except (HostError, NotFoundError) as exc:
             raise HostError(f"`{path}` in it: {exc.message}") from exc
 

@@ -16,7 +16,7 @@ from sandboxfile.model.references import parse_image_reference
 from sandboxfile.model.spec import Build, PlacedFileSpec, SandboxFile, Template
 from sandboxfile.model.template import BuildStep, Origin, PlacedFile, Recipe
 from sandboxfile.resolve.chains import Chain, chain_of
-from sandboxfile.resolve.environment import merge
+from sandboxfile.resolve.environment import merge, passed_on
 from sandboxfile.resolve.inputs import ResolveInputs, Source, SourceFact, origin_source, written_place
 
 # Part of every image's digest: raise it when the same inputs would be built into something else.
@@ -28,7 +28,8 @@ _Env = Mapping[str, str | None]
 class ResolvedTemplate:
     """`env` is in order of precedence, the outermost template last; None stands for the environment of sbx.
 
-    `written`: the template as the file has it, with absolute paths; None for a built-in one.
+    `written`: the template as the file has it, with absolute paths; None for a built-in one. `passed_on`: variables of
+    the environment of sbx that its build takes as arguments.
     """
 
     recipe: Recipe
@@ -36,6 +37,7 @@ class ResolvedTemplate:
     user: str
     docker: bool = False
     written: Template | None = None
+    passed_on: tuple[str, ...] = ()
 
 
 def resolve_template(
@@ -57,7 +59,13 @@ def resolve_template(
         env.update(template.env)
         user = template.user if "user" in template.model_fields_set else user
     written = _absolute(chain.levels[-1][1], inputs) if name not in BUILTIN_TEMPLATES else None
-    return ResolvedTemplate(named(Recipe(build.origin, tuple(build.steps))), env, user, chain.docker, written)
+    recipe, given = named(Recipe(build.origin, tuple(build.steps))), passed_on(_arguments(chain), inputs.environment)
+    return ResolvedTemplate(recipe, env, user, chain.docker, written, given)
+
+
+def _arguments(chain: Chain) -> _Env:
+    first = chain.levels[0][1]
+    return first.build.args if first.build is not None else {}
 
 
 def named(recipe: Recipe) -> Recipe:
@@ -174,7 +182,7 @@ class _Building:
         return None if name in BUILTIN_TEMPLATES else self.file.span("templates", name, *path)
 
     def _place(self, name: str, *path: str | int) -> str:
-        return written_place(self._span(name, *path))
+        return written_place(self._span(name, *path), self.inputs)
 
 
 def _absolute(template: Template, inputs: ResolveInputs) -> Template:

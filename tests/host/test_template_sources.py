@@ -179,9 +179,35 @@ def test_symlinks_are_not_followed(root, context):
     before = digest(context)
     (root / "outside/file").write_text("x")
     assert digest(context) == before
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.dockerignore", ".dockerignore", ".containerignore"])
+@pytest.mark.parametrize("leads_to", ["src/main.c", "../outside", "nowhere"])
+def test_what_rules_a_build_is_no_symlink(root, context, name, leads_to):
+    """A builder would follow it to what no digest has."""
+    (root / "outside").write_text("FROM scratch\n")
+    (context / name).unlink(missing_ok=True)
+    (context / name).symlink_to(leads_to)
+    with pytest.raises(HostError, match=f"`{name}` in it is a symlink") as raised:
+        digest(context)
+    assert raised.value.hint == f"let {name} be a regular file of the context"
+
+
+@pytest.mark.parametrize("ignored", ["", "build\n"])
+def test_no_directory_on_the_way_to_the_dockerfile_is_a_symlink(root, context, ignored):
+    (root / "build").mkdir()
+    (root / "build/File").write_text("FROM scratch\n")
+    (context / "build").symlink_to("../build")
+    (context / ".dockerignore").write_text(ignored)
+    with pytest.raises(HostError, match="`build` in it is a symlink"):
+        digest(context, "build/File")
+
+
+def test_a_dockerfile_that_is_a_directory_is_none(context):
     (context / "Dockerfile").unlink()
-    (context / "Dockerfile").symlink_to("src/main.c")
-    assert digest(context) != before
+    (context / "Dockerfile").mkdir()
+    with pytest.raises(NotFoundError, match="there is no Dockerfile in it"):
+        digest(context)
 
 
 def test_names_that_are_not_text_count(context):

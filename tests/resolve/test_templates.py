@@ -317,7 +317,7 @@ def test_a_manager_that_this_host_has_no_registry_for_is_an_error_where_it_is_us
     host.presets["npm"] = PresetFacts()
     _, problems = host.resolve(f"templates: {{t: {{packages: {{npm: [a]}}}}}}\n{SANDBOXES}")
     assert [(problem.summary, str(problem.span)) for problem in problems] == [
-        ("No registry", "/any/where/sandbox.yaml:1:28")
+        ("No registry", f"{BASE}/sandbox.yaml:1:28")
     ]
     own = f"templates: {{t: {{policy: {{}}, packages: {{npm: [a]}}}}}}\n{SANDBOXES}"
     assert host.summaries(own) == []

@@ -37,17 +37,17 @@ FROM = re.compile(r"(?:[:\]] )FROM ")
 EMPTY = re.compile(r"no contents in|file with no instructions|cannot be empty", re.IGNORECASE)
 
 
-def explain(file: Path, command: Sequence[str], ended: Ended) -> BuildError:
-    """The failure of a build of `file`, with its cause as the message."""
+def explain(file: Path, command: Sequence[str], ended: Ended, built: Path | None = None) -> BuildError:
+    """The failure of a build of `file`, with its cause as the message. `built`: the copy that was built."""
     said = "\n".join(line[:LINE_LENGTH] for line in ended.said.splitlines())
-    message, hint = _cause(file, said) or (f"cannot build {file}: {command[0]} failed", None)
+    message, hint = _cause(file, said, built or file) or (f"cannot build {file}: {command[0]} failed", None)
     return engines.explain(BuildError(message, hint=hint, command=command, output=said))
 
 
-def _cause(file: Path, said: str) -> tuple[str, str | None] | None:
+def _cause(file: Path, said: str, built: Path) -> tuple[str, str | None] | None:
     step = _step(said)
     if found := INSTRUCTION.search(said):
-        return f"{file}{_line_of(file, found[1])}: there is no instruction {found[1].upper()}", None
+        return f"{file}{_line_of(built, found[1])}: there is no instruction {found[1].upper()}", None
     if found := MISSING_TARGET.search(said):
         return (
             f"{file} has no stage {next(filter(None, found.groups()))}",

@@ -8,6 +8,8 @@ stays; nothing is tagged, and no container of a build is left, however it ends.
 Same inputs, same layers: buildah and podman give all that a build makes one fixed time; docker cannot, so there it is
 the merge of layers that evens out times, and files older than the epoch keep theirs. What a step downloads, and what an
 unpinned FROM stands for, nobody can pin here.
+
+Built is a copy of the context, taken with its digest: what somebody looked at is what runs, whatever becomes of it.
 """
 
 import re
@@ -15,10 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import anyio.from_thread
+import anyio.to_thread
+
 from sandboxfile.errors import BuildError, HostError, NotFoundError
 from sandboxfile.host.builders import Builder
-from sandboxfile.host.file_digests import FileDigests
-from sandboxfile.host.template_sources import context_digest
+from sandboxfile.host.context_copies import copy_context
 from sandboxfile.images.config import Fetched
 from sandboxfile.images.containers import build_errors, engines, oci
 from sandboxfile.images.containers.children import Ended, run_tied
@@ -39,36 +43,41 @@ type Report = Callable[[str], None]
 async def fetch(origin: Origin, work: Path, *, epoch: int, report: Report) -> Fetched:
     """Build the image of the context at `origin.path`. Raises BuildError.
 
-    `origin.digest`, that of the context, must still hold when the build is done. The image's own id is another with
+    `origin.digest`, that of the context, must still hold: else nothing is built. The image's own id is another with
     every build (it has names of containers in it); the digest given is that of its layers and what is kept of the rest.
     """
-    context = Path(origin.path)
-    archive = await build(context, origin.dockerfile, origin.target, origin.args, work=work, report=report, epoch=epoch)
-    if origin.digest:
-        _check_context(context, origin, work)
+    copy = await anyio.to_thread.run_sync(_copy, origin, work / "context", anyio.from_thread.check_cancelled)
+    archive = await _image(copy, origin, work=work, report=report, epoch=epoch)
     image = await oci.read(archive, work / "members")
     return replace(image, digest=f"sha256:{fingerprint([*image.contents, image.config.to_json()])}")
 
 
-async def build(
-    context: Path,
-    dockerfile: str,
-    target: str,
-    args: Sequence[tuple[str, str]],
-    *,
-    work: Path,
-    report: Report,
-    epoch: int,
-) -> Path:
+def _copy(origin: Origin, target: Path, cancelled: Callable[[], None]) -> Path:
+    """The context as it was looked at, for us alone. Raises BuildError."""
+    context = Path(origin.path)
+    try:
+        now = copy_context(context, origin.dockerfile, target, cancelled)
+    except NotFoundError as exc:
+        hint = "`build.dockerfile` is relative to `build.context`"
+        raise BuildError(f"there is no {context / origin.dockerfile}", hint=hint) from exc
+    except HostError as exc:
+        raise BuildError(f"the build context {context} cannot be used: {exc.message}", hint=exc.hint) from exc
+    if origin.digest and now != origin.digest:
+        raise BuildError(
+            f"the build context {context} was pinned to {origin.digest} and is now {now}",
+            hint="it changed since it was looked at; run the command again",
+        )
+    return target
+
+
+async def _image(context: Path, origin: Origin, *, work: Path, report: Report, epoch: int) -> Path:
     """Build, and put the image into an archive below `work`. Raises BuildError with the step that failed."""
     builder = await engines.builder()
-    file = context / dockerfile
-    if not file.is_file():
-        raise BuildError(f"there is no {file}", hint="`build.dockerfile` is relative to `build.context`")
-    given = [f"--build-arg={name}={value}" for name, value in args]
-    if epoch and not any(name == "SOURCE_DATE_EPOCH" for name, _ in args):
+    given = [f"--build-arg={name}={value}" for name, value in origin.args]
+    if epoch and not any(name == "SOURCE_DATE_EPOCH" for name, _ in origin.args):
         given.append(f"--build-arg=SOURCE_DATE_EPOCH={epoch}")
-    options = [*given, *([f"--target={target}"] if target else []), f"--iidfile={work / 'id'}", f"--file={file}"]
+    target = [f"--target={origin.target}"] if origin.target else []
+    options = [*given, *target, f"--iidfile={work / 'id'}", f"--file={context / origin.dockerfile}"]
     await engines.sweep(builder.name)
     try:
         ended, command = await _build(builder, options, context, work, report)
@@ -77,7 +86,8 @@ async def build(
         raise
     if ended.code != 0:
         await engines.sweep(builder.name, work)
-        raise build_errors.explain(file, command, ended)
+        told = Path(origin.path) / origin.dockerfile
+        raise build_errors.explain(told, command, ended, context / origin.dockerfile)
     return await engines.save(builder.name, (work / "id").read_text().strip(), work, report)
 
 
@@ -121,16 +131,3 @@ async def _run(command: Sequence[str], env: Mapping[str, str], report: Report) -
             report(line[:200])
 
     return await run_tied(command, env=env, on_line=on_line, hint=engines.INSTALL)
-
-
-def _check_context(context: Path, origin: Origin, work: Path) -> None:
-    try:
-        with FileDigests(work / "digests.json") as digests:
-            now = context_digest(context, origin.dockerfile, digests)
-    except (HostError, NotFoundError) as exc:
-        raise BuildError(f"the build context {context} changed while it was built: {exc.message}") from exc
-    if now != origin.digest:
-        raise BuildError(
-            f"the build context {context} was pinned to {origin.digest} and is now {now}",
-            hint="it changed since it was looked at; run the command again",
-        )

@@ -198,16 +198,37 @@ async def test_a_base_that_is_not_to_be_had_is_said(context, work):
         await fetch(context, work, "FROM localhost/none:1\n")
 
 
-async def test_a_context_that_changes_meanwhile_is_refused(context, work):
+async def test_a_context_that_is_not_as_it_was_looked_at_is_refused_before_anything_of_it_runs(context, work):
     (context / "Dockerfile").write_text(FROM_SCRATCH)
     with FileDigests(work / "memory") as digests:
         pinned = context_digest(context, "Dockerfile", digests)
     assert (await fetch(context, work, digest=pinned)).layers
-    (context / "new").write_text("new")
     again = work / "again"
     again.mkdir()
+    said = []
     with pytest.raises(BuildError, match=f"was pinned to {pinned} and is now"):
-        await fetch(context, again, digest=pinned)
+        await fetch(context, again, f"{FROM_SCRATCH}RUN echo ran\n", said=said, digest=pinned)
+    assert said == []
+
+
+async def test_what_becomes_of_a_context_while_it_is_built_changes_nothing(context, work):
+    (context / "note").write_text("as it was looked at")
+    (context / "Dockerfile").write_text(f"{FROM_SCRATCH}RUN true\nCOPY note /note\n")
+
+    def report(line):
+        (context / "note").write_text("exchanged")
+
+    origin = Origin("dockerfile", dockerfile="Dockerfile", path=str(context))
+    found = await dockerfile.fetch(origin, work, epoch=0, report=report)
+    assert (context / "note").read_text() == "exchanged"
+    assert files(found)["note"] == b"as it was looked at"
+
+
+async def test_a_dockerfile_that_is_a_symlink_is_refused(context, work):
+    (context.parent / "elsewhere").write_text(FROM_SCRATCH)
+    (context / "Dockerfile").symlink_to("../elsewhere")
+    with pytest.raises(BuildError, match="`Dockerfile` in it is a symlink"):
+        await fetch(context, work)
 
 
 async def test_a_cancelled_build_leaves_no_container_and_no_process(context, work):

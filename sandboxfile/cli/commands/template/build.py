@@ -11,10 +11,12 @@ from functools import partial
 import anyio
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import add_fit_option, add_frozen_option, positive
+from sandboxfile.cli.applying import add_fit_option, positive
+from sandboxfile.cli.planning_options import add_frozen_option
 from sandboxfile.cli.project import find_file, show_diagnostics, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.templates import Known, names_in_file, not_found, templates_here
+from sandboxfile.cli.trusting import settle_builds
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.progress import Emit, show_progress
 from sandboxfile.cli.views.templates import difference_lines
@@ -50,14 +52,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     known = chosen(args.names, templates_here(args, console, frozen))
     if args.frozen:
         check_locked(known)
-    to_do = [each.template for each in known if each.template and (args.fresh or not each.image)]
+    new = [each for each in known if each.template and (args.fresh or not each.image)]
     for each in known:
-        if each.template not in to_do:
+        if each not in new:
             console.say(f"template {each.name}: built already")
-    if not to_do:
+    if not new:
         console.say("nothing to do")
         return exits.OK
-    layout = this_layout()
+    settle_builds([each.name for each in new], {file for each in new for file in each.files}, console)
+    to_do, layout = [each.template for each in new if each.template], this_layout()
     check_room(to_do, layout, console, overcommit=args.overcommit)
     ensure_directories(layout)
     return run_async(partial(build_all, to_do, layout, console, fresh=args.fresh, parallel=args.parallel))

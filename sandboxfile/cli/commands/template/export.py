@@ -18,6 +18,7 @@ from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.template_contents import content_of
 from sandboxfile.cli.templates import Known, find
+from sandboxfile.cli.trusting import settle_builds
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.progress import Emit, show_progress
 from sandboxfile.cli.working import working
@@ -47,6 +48,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if to.place == OUTPUT and sys.stdout.isatty():
         raise SandboxfileError("an archive is nothing to look at on a terminal", hint="-o FILE, or | another program")
     layout = this_layout()
+    if known.template is not None and content_of(known, layout) is None:
+        settle_builds([known.name], known.files, console)
     ensure_directories(layout)
     return run_async(partial(export_one, known, to, layout, console))
 

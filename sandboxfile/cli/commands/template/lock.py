@@ -18,6 +18,7 @@ from sandboxfile.cli.commands.template.build import add_build_options, build_one
 from sandboxfile.cli.project import WrongFile, load_file, show_diagnostics, show_problems, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.templates import not_found
+from sandboxfile.cli.trusting import settle_builds
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.progress import Emit, show_progress
 from sandboxfile.cli.views.text import harmless
@@ -56,6 +57,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
     to_do = [_Work(state, _template(state, templates[state.template], args.update)) for state in states]
     to_do = [work for work in to_do if args.update or not work.state.fits]
     if to_do:
+        settle_builds([work.template.name for work in to_do], loaded.everything, console)
         layout = this_layout()
         check_room([work.template for work in to_do], layout, console, overcommit=args.overcommit)
         ensure_directories(layout)

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from sandboxfile import pipeline
 from sandboxfile.applying import building
 from sandboxfile.cli.main import run
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import BuildError
+from sandboxfile.host.trust import approve, expose, read_trust
 from sandboxfile.images import store
 from sandboxfile.images.store import Difference
 
@@ -19,6 +21,11 @@ FILE = (
 EXPECTED = f"sha256:{'e' * 64}"
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 @pytest.fixture
 def sbx(project, environment, monkeypatch):
     """Run `sbx` in this process: gives its exit code, standard output and standard error."""
@@ -27,8 +34,9 @@ def sbx(project, environment, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(project)
 
-    def call(*words):
-        console = Console(io.StringIO(), io.StringIO(), io.StringIO())
+    def call(*words, answer=None):
+        kind = io.StringIO if answer is None else Terminal
+        console = Console(io.StringIO(), kind(), kind(answer or ""))
         return run(words, console), console.out.getvalue(), console.err.getvalue()
 
     return call
@@ -138,3 +146,49 @@ def test_without_a_file_there_is_nothing_to_build_but_what_is_named(sbx, builds,
     assert "sbx init" in sbx("template", "build")[2]
     assert sbx("template", "build", "shell")[0] == 0
     assert builds.asked == [("shell", False)]
+
+
+@pytest.fixture
+def in_doubt(project, layout):
+    """The files here could have been written by a sandbox, and nobody approved them."""
+    expose(layout, {str(project): frozenset()})
+
+
+@pytest.mark.usefixtures("in_doubt")
+@pytest.mark.parametrize("words", [("build",), ("build", "dev"), ("lock",), ("export", "dev")])
+def test_nothing_is_built_from_files_in_doubt_where_nobody_is_asked(sbx, builds, project, words):
+    code, _, err = sbx("template", *words)
+    assert (code, builds.asked) == (1, [])
+    assert f"{project}/sandbox.yaml: new, in the workspace {project}" in err
+    assert "template " in err.partition("what the plan changes:")[2]
+    assert "sbx trust" in err
+    assert sbx("template", *words, answer="n\n")[0] == 1
+    assert builds.asked == []
+
+
+@pytest.mark.usefixtures("in_doubt")
+def test_at_a_terminal_yes_builds_and_approves_nothing_else_that_the_files_say(sbx, builds, layout):
+    code, _, err = sbx("template", "build", "dev", answer="y\n")
+    assert (code, builds.asked) == (0, [("dev", False)])
+    assert "stay to be approved" in err
+    assert read_trust(layout).approved == {}
+
+
+@pytest.mark.usefixtures("in_doubt")
+def test_files_that_are_approved_are_built_from(sbx, builds, layout, project):
+    loaded = pipeline.load(project / "sandbox.yaml", layout)
+    approve(layout, loaded.everything)
+    assert sbx("template", "build", "dev")[0] == 0
+    assert builds.asked == [("dev", False)]
+
+
+@pytest.mark.usefixtures("in_doubt")
+def test_a_built_in_template_that_the_file_does_not_use_is_nobody_s_to_approve(sbx, builds):
+    assert sbx("template", "build", "shell")[0] == 0
+    assert builds.asked == [("shell", False)]
+
+
+@pytest.mark.usefixtures("in_doubt")
+def test_what_builds_nothing_asks_nothing(sbx, builds, recipe, make_image):
+    make_image(recipe("dev"))
+    assert sbx("template", "build", "dev")[0] == 0
