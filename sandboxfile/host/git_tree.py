@@ -8,7 +8,8 @@ the repository; names of branches and tags, and short ids, are worth what the re
 
 A file that the revision does not have is missing, also when the disk has one, and git ignores it: whoever may write
 there could hide what he changed by making it the same on both sides. A directory of the disk counts as there, as
-workspaces need not be checked in; nothing of it is read.
+workspaces need not be checked in; nothing of it is read, and it is where the revision has it: a link that stands there
+now does not stand for what was there then.
 """
 
 import hashlib
@@ -94,8 +95,8 @@ class GitTree:
             if self._relative(place) is None:
                 return look(path, read=read)
             if entry is None:
-                fact = look(path)
-                return fact if fact.kind == "directory" else PathFact("missing", place, tuple(links))
+                there = os.path.isdir(place)  # noqa: PTH112 - a link of now is followed for this, and told by nobody
+                return PathFact("directory" if there else "missing", place, tuple(links))
             if entry.mode == _DIRECTORY or not _is_file(entry):
                 return PathFact("directory", place, tuple(links))
             content = b"".join(self._content(entry.id, ENOUGH)) if read else None

@@ -17,6 +17,8 @@ from sandboxfile.host.layout import Layout
 from sandboxfile.host.template_sources import source_facts
 from sandboxfile.resolve.inputs import PathFact, Source, SourceFact
 
+_LINK_LIMIT = 40  # as the kernel's
+
 
 class Reader(Protocol):
     """What is asked about files."""
@@ -79,10 +81,10 @@ class Moved:
         fact = look(there, read=read)
         if there == path:
             return fact
-        here = look(path)
         if fact.kind == "missing":
+            here = look(path)
             return here if here.kind == "directory" else fact
-        return replace(fact, real=here.real if here.kind == fact.kind else path)
+        return replace(fact, real=self._real(path))
 
     def facts(
         self, sources: Iterable[Source], paths: Mapping[str, PathFact], layout: Layout
@@ -93,6 +95,28 @@ class Moved:
             known = {there.name: look(there.name)} if source.is_path else paths
             found[source] = source_facts([there], known, layout)[there]
         return MappingProxyType(found)
+
+    def _real(self, path: str) -> str:
+        """Where a path ends that is something beside the other file: by the links of there, as if they lay here."""
+        beside, other = (os.path.realpath(os.path.dirname(each)) for each in (self.file, self.other))  # noqa: PTH120
+        given = os.path.abspath(path)  # noqa: PTH100
+        if given == os.path.abspath(self.file):  # noqa: PTH100 - the other one may have any name
+            return look(given).real
+        start = os.path.dirname(os.path.abspath(self.file))  # noqa: PTH100, PTH120
+        current, followed = beside, 0
+        pending = given[len(start) + 1 :].split("/")[::-1]
+        while pending:
+            part = pending.pop()
+            step = os.path.normpath(os.path.join(current, part))  # noqa: PTH118 - `current` has no links
+            inside = step.startswith(f"{beside}/")
+            disk = other + step[len(beside) :] if inside else step
+            followed += os.path.islink(disk)  # noqa: PTH114
+            if followed > _LINK_LIMIT:
+                return given
+            target = os.readlink(disk) if os.path.islink(disk) else ""  # noqa: PTH114, PTH115
+            current = step if not target else "/" if target.startswith("/") else current
+            pending += [each for each in reversed(target.split("/")) if each not in ("", ".")]
+        return current
 
     def _there(self, path: str) -> str:
         """Where it is that is asked for under this path."""

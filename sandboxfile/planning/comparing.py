@@ -5,7 +5,7 @@ as added, changed and removed. Sandboxes are the same when their names are; valu
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Volume
@@ -38,15 +38,19 @@ class Comparison:
 
 def compare(before: DesiredState, after: DesiredState, base: str) -> Comparison:
     """Everything that differs: the project's name, templates, volumes, sandboxes; each by name."""
-    found = (*_project(before, after), *_templates(before, after), *_volumes(before, after), *_sandboxes(before, after))
+    moved = _project(before, after)
+    there = replace(before, sandboxes=(), volumes=()) if moved else before
+    found = (*moved, *_templates(before, after), *_volumes(there, after), *_sandboxes(there, after))
     return Comparison(after.project, base, found)
 
 
-def _project(before: DesiredState, after: DesiredState) -> Iterator[Change]:
-    if before.sandboxes and before.project != after.project:
-        why = "another project has sandboxes of its own: `sbx up` makes all of them anew"
-        field = FieldChange("name", before.project, after.project, "replace", why)
-        yield Change(f"project {after.project}", "update", "name changed", (field,))
+def _project(before: DesiredState, after: DesiredState) -> tuple[Change, ...]:
+    """Sandboxes and volumes are a project's own: under another name there is nothing that they could be more than."""
+    if before.project == after.project or not (before.sandboxes or before.volumes):
+        return ()
+    why = f"it is another project: everything of it is new, and what there is of {before.project} stays"
+    field = FieldChange("name", before.project, after.project, "replace", why)
+    return (Change(f"project {after.project}", "update", "name changed", (field,)),)
 
 
 # --- sandboxes ---------------------------------------------------------------------------------------------------

@@ -16,15 +16,18 @@ from typing import Literal
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.credential import Credential, Injection
 from sandboxfile.model.desired import DesiredSandbox, Mount, Port, Workspace
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, Plan, Shift, Step, UpdateRecord
 from sandboxfile.model.policy import Policy
-from sandboxfile.model.template import DesiredTemplate
+from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.planning.changes import mode_text, reach_of
+from sandboxfile.planning.given import told_together
 from sandboxfile.policy.explain import Widened, tightenings, widened
 
 Kind = Literal["reach", "mount", "secret", "protection", "port", "host"]
 _GIT = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
 _INSTEAD = {"sandbox.yml": "sandbox.yaml"}  # a file that nobody loads while the other one is there
+_DIGITS = 12  # of a digest, for people
 _ANYWHERE = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - what a file says, by the version of the address
 # A root that begins with what this host has, or asks a registry for.
 _HOST_ORIGINS = {"local": "docker:", "saved": "saved:", "tar": "tar:", "oci": "oci:"}
@@ -32,7 +35,7 @@ _HOST_ORIGINS = {"local": "docker:", "saved": "saved:", "tar": "tar:", "oci": "o
 
 def widening(plan: Plan) -> tuple[Shift, ...]:
     """All by which something may do more than before, in the order of the plan's changes."""
-    return tuple(shift for change in plan.changes for shift in change.shifts if shift.direction == "widens")
+    return plan.widenings
 
 
 def shifts(before: DesiredSandbox | None, after: DesiredSandbox, there: Collection[str] = ()) -> tuple[Shift, ...]:
@@ -58,7 +61,8 @@ def template_shifts(before: DesiredTemplate | None, after: DesiredTemplate) -> t
     """How the build of a template changes: what of this host it takes, and what it can reach. None: nobody knows."""
     was, now = _ingredients(before), _ingredients(after)
     found = [_more("host", sentence) for sentence in now if sentence not in was]
-    found += [_less("host", f"no longer: {sentence}") for sentence in was if sentence not in now]
+    still = _built_by_host(before) if _built_by_host(after) else ""  # of another Dockerfile: that is no less
+    found += [_less("host", f"no longer: {sentence}") for sentence in was if sentence not in now and sentence != still]
     if _runs(after):
         build = _policy(before.policy if before and _runs(before) else None, after.policy)
         found += (Shift(each.direction, each.kind, f"its build {each.text}") for each in build)
@@ -87,7 +91,17 @@ def planned_shifts(
     if not wanted:
         gone = before is not None and any(isinstance(each, DeleteSandbox) for each in done)
         return taken_away(before) if gone and before is not None else ()
-    after, image = wanted[-1], wanted[-1].image.digest
+    return shifts_to(wanted[-1], before, templates, there)
+
+
+def shifts_to(
+    after: DesiredSandbox,
+    before: DesiredSandbox | None,
+    templates: Mapping[str, DesiredTemplate],
+    there: Collection[str] = (),
+) -> tuple[Shift, ...]:
+    """How a sandbox changes, with what it is made from; as for `planned_shifts`."""
+    image = after.image.digest
     if image not in templates or (before is not None and before.image.digest == image):
         return shifts(before, after, there)
     return shifts(before, after, there) + image_shifts(after.id.name, templates[image])
@@ -126,7 +140,7 @@ def _workspaces(before: Iterable[Workspace], after: Iterable[Workspace], *, new:
         if there is None or there.source != old.source:
             yield _less("mount", f"no longer sees {old.source} at {target}")
         elif there != old and _sees_no_more(old, there):
-            yield _less("mount", f"sees {target} only {mode_text(there)}")
+            yield _less("mount", f"sees {target} only {mode_text(there, old)}")
 
 
 def _as_seen(workspace: Workspace, same: Workspace | None, new: bool) -> str:
@@ -137,15 +151,20 @@ def _as_seen(workspace: Workspace, same: Workspace | None, new: bool) -> str:
         return f"now sees {workspace.source}{place} ({mode_text(workspace)})"
     if same.mode != "rw":
         return f"may now write to {workspace.source} ({mode_text(workspace)})"
-    open_now = sorted(path for path in same.protect if not _protected(path, workspace))
-    return f"may now write to {', '.join(open_now)} in {workspace.source}, no longer protected"
+    open_now = ", ".join(no_longer_protected(same, workspace))
+    return f"may now write to {open_now} in {workspace.source}, no longer protected"
+
+
+def no_longer_protected(old: Workspace, new: Workspace) -> list[str]:
+    """What of a directory the one leaves read-only and the other does not, sorted."""
+    return sorted(path for path in old.protect if not _protected(path, new))
 
 
 def _sees_no_more(old: Workspace, new: Workspace) -> bool:
     """Both of one source."""
     if new.mode == "rw" and old.mode != "rw":
         return False
-    return new.mode == "ro" or all(_protected(path, new) for path in old.protect)
+    return new.mode == "ro" or not no_longer_protected(old, new)
 
 
 def _protected(path: str, workspace: Workspace) -> bool:
@@ -169,8 +188,9 @@ def _mounts(before: Iterable[Mount], after: Iterable[Mount], there: Collection[s
 def _host(before: DesiredSandbox | None, after: DesiredSandbox) -> Iterator[Shift]:
     """Variables and files of this host, and whose commits are its commits."""
     was = before.taken if before else ()
-    yield from (_more("host", f"is given {each}") for each in after.taken if each not in was)
-    yield from (_less("host", f"is no longer given {each}") for each in was if each not in after.taken)
+    more, less = (each for each in after.taken if each not in was), (each for each in was if each not in after.taken)
+    yield from (_more("host", f"is given {each}") for each in told_together(more))
+    yield from (_less("host", f"is no longer given {each}") for each in told_together(less))
     old, new = ({name: value for name, value in spec.env if name in _GIT} if spec else {} for spec in (before, after))
     if new and any(old.get(name) != value for name, value in new.items()):
         yield _more("host", "commits by another name" if old else "commits by a name that is set for it")
@@ -288,13 +308,25 @@ def _runs(template: DesiredTemplate) -> bool:
     return any(step.kind != "files" for step in template.recipe.steps)
 
 
+def built_by_host(origin: Origin) -> str:
+    """Of a Dockerfile, by all that makes it another one: nothing bounds what any change of it can do."""
+    parts = [f"{origin.dockerfile} of context {origin.digest.removeprefix('sha256:')[:_DIGITS] or 'unknown'}"]
+    parts += [f"target {origin.target}"] if origin.target else []
+    parts += [f"arguments {fingerprint(origin.args)[:_DIGITS]}"] if origin.args else []
+    return f"its Dockerfile is built by this host's own builder, behind no policy of sbx ({', '.join(parts)})"
+
+
+def _built_by_host(template: DesiredTemplate | None) -> str:
+    return built_by_host(template.recipe.origin) if template and template.recipe.origin.kind == "dockerfile" else ""
+
+
 def _ingredients(template: DesiredTemplate | None) -> tuple[str, ...]:
     """What of this host an image is made from."""
     if template is None:
         return ()
     origin, found = template.recipe.origin, []
     if origin.kind == "dockerfile":
-        found.append("its Dockerfile is built by this host's own builder, behind no policy of sbx")
+        found.append(built_by_host(origin))
         found.append(f"its builder is given {origin.path}")
     elif origin.kind in _HOST_ORIGINS:
         found.append(f"its image begins as {_HOST_ORIGINS[origin.kind]}{origin.reference or origin.path}")

@@ -19,11 +19,13 @@ from sandboxfile.policy.rules import ready_request, suffixes_of
 
 # mode     everything that no rule blocks       allow    a rule opens something     block    a rule no longer closes it
 # lifted   an enforced layer is gone            changed  one is looser              bypass, inspect: less is looked at
-Kind = Literal["mode", "allow", "block", "lifted", "changed", "bypass", "inspect"]
+# private  a host that was open by a wildcard or by mode is named now, and so may be at private addresses
+Kind = Literal["mode", "allow", "private", "block", "lifted", "changed", "bypass", "inspect"]
 _FOREVER = "9999-12-31"  # later than the end of every rule that has one
 _DAYS_LIMIT = 100
 _PAIRS_LIMIT = 1_000_000  # of a rule no longer there and one that may overlap it: beyond that nothing is shown
 _WIDE = ("wildcard", "deep", "any")
+_HOST_LEVEL = 1000  # above that of every star: names have at most 127 labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def loosenings(before: Policy, after: Policy, compiled: Compiled | None = None) 
         compile_policy(before)
 
     def counts(found: Loosening) -> bool:
-        return found.kind != "allow" or found.rule is None or not _shut(compiled, found.rule)
+        return found.kind not in ("allow", "private") or found.rule is None or not _shut(compiled, found.rule)
 
     return (
         *_enforced(before, after, counts),
@@ -76,16 +78,17 @@ def _of_layer(old: Layer, new: Layer) -> Iterator[Loosening]:
     was, now = _Rules.of(old), _Rules.of(new)
     keys = {_key(rule) for _, rule in was.allow}
     yield from (
-        Loosening("allow", rule)
+        Loosening("private" if _opened_by_star(pattern, rule, was) else "allow", rule)
         for pattern, rule in now.allow
         if _key(rule) not in keys and not _opened(pattern, rule, was)
     )
     kept = {_key(rule) for _, rule in now.block}
     gone = [(pattern, rule) for pattern, rule in was.block if _key(rule) not in kept]
-    few = len(gone) * len(now.allow) <= _PAIRS_LIMIT
+    few = len(gone) * (len(now.allow) + len(now.block)) <= _PAIRS_LIMIT
     for pattern, rule in gone:
-        if not _closed(pattern, rule, now) and not (few and _needless(pattern, now)):
-            yield Loosening("block", rule)
+        if _closed(pattern, rule, now) or (few and (_needless(pattern, now) or _closed_wider(pattern, rule, now))):
+            continue
+        yield Loosening("block", rule)
 
 
 _Ready = tuple[Pattern, Rule]
@@ -144,8 +147,14 @@ def _opened(pattern: Pattern, rule: Rule, was: _Rules) -> bool:
             return True
     if pattern.kind == "range":
         return _opened_range(pattern, rule, was)
-    if pattern.kind not in _WIDE or was.blocks_names:
-        return False  # an exact host also opens private addresses, which a wildcard does not
+    return pattern.kind in _WIDE and _opened_by_star(pattern, rule, was)
+
+
+def _opened_by_star(pattern: Pattern, rule: Rule, was: _Rules) -> bool:
+    """By a rule that is no exact host, or by mode: but for private addresses, which only exact hosts open."""
+    outside = pattern.kind == "host" and (pattern.name == LOCALHOST or literal(pattern.name) is not None)
+    if pattern.kind == "range" or outside or was.blocks_names:
+        return False  # no star opens the ports of this host, nor what is private and has no name
     if was.layer.mode == "allow" and rule.protocol == "http":
         return True
     names = ("", *suffixes_of(pattern.name)) if pattern.name else ("",)
@@ -176,7 +185,7 @@ def _opened_range(pattern: Pattern, rule: Rule, was: _Rules) -> bool:
 
 
 def _holds(wide: Pattern, pattern: Pattern) -> bool:
-    """Whether a pattern with a star speaks of all that another one with a star speaks of."""
+    """Whether a pattern with a star speaks of all that another one speaks of, which is neither range nor address."""
     if wide.port not in (None, pattern.port) or wide.kind not in _WIDE:
         return False
     if wide.kind == "any":
@@ -191,9 +200,15 @@ def _narrower(rule: Rule, other: Rule) -> bool:
     return (
         rule.protocol == other.protocol
         and (not other.methods or (bool(rule.methods) and set(rule.methods) <= set(other.methods)))
-        and (not other.paths or (bool(rule.paths) and set(rule.paths) <= set(other.paths)))
+        and (not other.paths or (bool(rule.paths) and _paths_within(rule.paths, other.paths)))
         and (not other.until or (bool(rule.until) and rule.until <= other.until))
     )
+
+
+def _paths_within(paths: tuple[str, ...], wide: tuple[str, ...]) -> bool:
+    """Whether each path is one of the wide ones, or below one: below `/a` is what begins with `/a/`, for `/a/**`."""
+    below = tuple(path[:-2] for path in wide if path.endswith("/**") and "*" not in path[:-2])
+    return all(path.startswith(below) for path in set(paths).difference(wide))
 
 
 def _conditional(rule: Rule) -> bool:
@@ -236,6 +251,34 @@ def _closed(pattern: Pattern, rule: Rule, now: _Rules) -> bool:
         elif new.port is None and not opening:
             return True
     return False
+
+
+def _closed_wider(pattern: Pattern, rule: Rule, now: _Rules) -> bool:
+    """Whether a wider blocking rule closes it, that comes before each one that opens something of it.
+
+    Names open nothing that a range closes, nor ranges what a name closes.
+    """
+    alike = ((found, _level(found)) for found, _ in now.allow if (found.kind == "range") == (pattern.kind == "range"))
+    first = max((level for found, level in alike if _overlap(pattern, found)), default=-1)
+    return any(_level(new) > first and _covers(new, pattern) and _as_closed(rule, other) for new, other in now.block)
+
+
+def _level(pattern: Pattern) -> int:
+    """Of two patterns that speak of the same, both ranges or neither, the one of the higher level comes first."""
+    if pattern.network is not None:
+        return pattern.network.prefixlen
+    if pattern.kind == "host":
+        return _HOST_LEVEL
+    return pattern.name.count(".") + 1 if pattern.name else 0
+
+
+def _covers(wide: Pattern, pattern: Pattern) -> bool:
+    """Whether it speaks of all that the other one speaks of."""
+    if pattern.network is not None or wide.network is not None:
+        return _within(pattern, wide)
+    if wide.kind == "host" or (wide.kind != "any" and literal(pattern.name) is not None):
+        return replace(wide, port=pattern.port) == pattern and wide.port in (None, pattern.port)
+    return _holds(wide, pattern)
 
 
 def _as_closed(rule: Rule, other: Rule) -> bool:

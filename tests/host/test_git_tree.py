@@ -137,6 +137,15 @@ def test_a_link_on_the_disk_does_not_stand_for_what_the_tree_has(repository, tmp
         assert tree.read(repository / "team/policy.yaml") == b"p\n"
 
 
+def test_a_link_on_the_disk_does_not_move_a_directory_that_the_tree_lacks(repository, tmp_path):
+    (tmp_path / "private/keys").mkdir(parents=True)
+    (repository / "data").symlink_to(tmp_path / "private")
+    with git_tree(repository / "sandbox.yaml", "main") as tree:
+        for name in ("data", "data/keys"):
+            fact = tree.look(f"{repository}/{name}")
+            assert (fact.kind, fact.real, fact.links) == ("directory", f"{repository}/{name}", ())
+
+
 def test_templates_have_the_digests_that_the_disk_would_give(repository, layout):
     with FileDigests(layout.file_digests) as digests:
         there = context_digest(repository / "ctx", "Dockerfile", digests)

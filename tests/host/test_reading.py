@@ -56,6 +56,27 @@ def test_a_file_that_is_only_here_is_missing_and_a_directory_is_not(moved, here)
     assert moved.look(str(here / "src")).real == str(here / "src")
 
 
+def test_links_are_those_of_there_as_if_they_lay_here(moved, here, tmp_path):
+    there, private = tmp_path / "there", tmp_path / "private"
+    for place in (private / "keys", there / "data/keys", tmp_path / "shared", there / "own"):
+        place.mkdir(parents=True)
+    (here / "data").symlink_to(private)
+    (there / "up").symlink_to("../shared")
+    (there / "in").symlink_to("./own")
+    (there / "out").symlink_to(private)
+    (there / "deep").symlink_to("in/../data")
+    for name, real in {
+        "data": here / "data",
+        "data/keys": here / "data/keys",
+        "up": tmp_path / "shared",
+        "in": here / "own",
+        "out/keys": private / "keys",
+        "deep": here / "data",
+    }.items():
+        fact = moved.look(str(here / name))
+        assert (fact.kind, fact.real) == ("directory", str(real))
+
+
 def test_relative_paths_count_from_here(here, tmp_path, monkeypatch):
     monkeypatch.chdir(here / "src")
     moved = Moved(here / "sandbox.yaml", tmp_path / "there/old.yaml")

@@ -81,6 +81,24 @@ def test_another_project_name_is_told():
     assert found(state(), state(project="store")) == {}
 
 
+def test_everything_of_another_project_is_new():
+    mine = replace(WEB, workspaces=(Workspace("/s", "/s"),), policy=OPEN)
+    theirs = replace(mine, id=SandboxId("prod", "web"))
+    volumes = [(Volume(VolumeId(project, "data"), 1 << 30),) for project in ("shop", "prod")]
+    was, now = state(mine, WEB, volumes=volumes[0]), state(theirs, project="prod", volumes=volumes[1])
+    compared = compare(was, now, "git:main")
+    assert {change.subject: change.action for change in compared.changes} == {
+        "project prod": "update",
+        "volume data": "create",
+        "sandbox web": "create",
+    }
+    assert [shift.text for shift in compared.widening] == [
+        "web sees /s (rw)",
+        "web can reach a.test [sandbox.yaml:3:9]",
+    ]
+    assert "everything of it is new, and what there is of shop stays" in render(compared)
+
+
 def template(name="dev", files=(), run=(), digest="d", policy=NO_POLICY, packages=()):
     placed = tuple(PlacedFile(target, 0o644, f"sha256:{content}", source) for source, target, content in files)
     steps = (

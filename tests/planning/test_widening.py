@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.desired import Command, DesiredSandbox, Image, Mount, Port, Resources, Workspace
+from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import Change, CreateSandbox, DeleteSandbox, Plan, Shift, Step, UpdateRecord
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, PlacedFile, Recipe
@@ -42,6 +43,7 @@ def told(before, after):
 
 
 RW, RO = Workspace("/s", "/s", "rw"), Workspace("/s", "/s", "ro")
+USUAL = (".git/config", ".git/hooks", "sandbox.lock", "sandbox.override.yaml", "sandbox.yaml")
 TABLE = {
     "a mount": ({}, {"workspaces": (RO,)}, ["+ now sees /s (ro)"]),
     "a mount gone": ({"workspaces": (RO,)}, {}, ["- no longer sees /s at /s"]),
@@ -76,6 +78,27 @@ TABLE = {
         {"workspaces": (replace(RW, protect=(".git/hooks",)),)},
         {"workspaces": (replace(RW, protect=(".git",)),)},
         ["- sees /s only rw protecting .git"],
+    ),
+    "what always is protected": ({}, {"workspaces": (replace(RW, protect=USUAL),)}, ["+ now sees /s (rw)"]),
+    "what always is, with what was asked for": (
+        {},
+        {"workspaces": (replace(RW, protect=(*USUAL, "keys", "sub/sandbox.yaml")),)},
+        ["+ now sees /s (rw protecting keys, sub/sandbox.yaml)"],
+    ),
+    "what always is protected, below": (
+        {"workspaces": (RO,)},
+        {"workspaces": (replace(RW, protect=(".git/config", "shop/sandbox.lock", "shop/sandbox.yaml")),)},
+        ["+ may now write to /s (rw)"],
+    ),
+    "what always is, no longer": (
+        {"workspaces": (replace(RW, protect=USUAL),)},
+        {"workspaces": (replace(RW, protect=(".git/config", "x")),)},
+        ["+ may now write to .git/hooks, sandbox.lock, sandbox.override.yaml, sandbox.yaml in /s, no longer protected"],
+    ),
+    "what always is, only now": (
+        {"workspaces": (RW,)},
+        {"workspaces": (replace(RW, protect=(".git/config",)),)},
+        ["- sees /s only rw protecting .git/config"],
     ),
     "a volume": ({}, {"mounts": (Mount("/v", "cache"),)}, ["+ has the volume cache at /v"]),
     "a volume elsewhere": (
@@ -360,6 +383,8 @@ def template(name="dev", origin=DEBIAN, files=(), run=(), policy=NO_POLICY, dige
 
 
 FILE = ("/h/key", "/etc/key")
+BUILT = Origin("dockerfile", digest=f"sha256:{'1' * 64}", dockerfile="Dockerfile", path="/h/ctx")
+BUILDER = "its Dockerfile is built by this host's own builder, behind no policy of sbx"
 
 
 @pytest.mark.parametrize(
@@ -371,10 +396,16 @@ FILE = ("/h/key", "/etc/key")
         (template(files=[FILE]), template(), ["- no longer: its image gets /h/key as /etc/key"]),
         (
             template(),
-            template(origin=Origin("dockerfile", path="/h/ctx")),
+            template(origin=BUILT),
+            [f"+ {BUILDER} (Dockerfile of context 111111111111)", "+ its builder is given /h/ctx"],
+        ),
+        (template(origin=BUILT), template(origin=BUILT, digest="e"), []),
+        (
+            template(origin=BUILT),
+            template(),
             [
-                "+ its Dockerfile is built by this host's own builder, behind no policy of sbx",
-                "+ its builder is given /h/ctx",
+                f"- no longer: {BUILDER} (Dockerfile of context 111111111111)",
+                "- no longer: its builder is given /h/ctx",
             ],
         ),
         (template(), template(origin=Origin("local", "team/x")), ["+ its image begins as docker:team/x"]),
@@ -394,6 +425,26 @@ def test_a_template_changes_by(before, after, expected):
     marks = {"widens": "+", "tightens": "-"}
     found = [f"{marks[e.direction]} {e.text.removeprefix('template dev: ')}" for e in template_shifts(before, after)]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"digest": f"sha256:{'2' * 64}"}, "Dockerfile of context 222222222222"),
+        ({"dockerfile": "other"}, "other of context 111111111111"),
+        ({"target": "tests"}, "Dockerfile of context 111111111111, target tests"),
+        ({"args": (("A", "1"),)}, f"Dockerfile of context 111111111111, arguments {fingerprint((('A', '1'),))[:12]}"),
+    ],
+)
+def test_every_change_of_what_the_builder_of_this_host_runs_is_more(change, words):
+    """Whatever it says now, nothing bounds it; and that it no longer says something else is no less."""
+    after = template(origin=replace(BUILT, **change))
+    assert [(each.direction, each.text) for each in template_shifts(template(origin=BUILT), after)] == [
+        ("widens", f"template dev: {BUILDER} ({words})")
+    ]
+    assert [each.text for each in image_shifts("web", after, template(origin=BUILT))] == [
+        f"web is made from dev: {BUILDER} ({words})"
+    ]
 
 
 def test_a_sandbox_gets_what_is_in_its_image():

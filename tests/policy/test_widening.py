@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.policy import Layer, Policy, Request, Rule
 from sandboxfile.policy.compiled import compile_policy
-from sandboxfile.policy.explain import tightenings, widened, widenings
+from sandboxfile.policy.explain import reach_changes, tightenings, widened, widenings
 from sandboxfile.policy.widening import loosenings
 
 DAYS = ("2026-01-01", "2027-06-01", "2030-01-01")
@@ -20,7 +20,6 @@ NAMES = ("x.test", "*.x.test", "**.x.test", "a.x.test", "*.a.x.test", "**.a.x.te
 LITERALS = ("10.1.2.3", "203.0.113.5")
 RANGES = ("10.0.0.0/8", "10.1.0.0/16", "203.0.113.0/24", "0.0.0.0/0")
 PATTERNS = (*(f"{name}{port}" for name in (*NAMES, *LITERALS) for port in ("", ":443", ":80")), *RANGES)
-PATHS = ("/r/**", "/r/a", "/**")
 
 HOSTS = ("x.test", "a.x.test", "b.a.x.test", "y.test", "localhost", *LITERALS)
 KINDS = (
@@ -46,7 +45,7 @@ def rules(draw):
     if pattern.endswith((":443", ":80")) and draw(st.integers(0, 4)) == 0:
         return Rule(pattern, "tcp", until=until)
     methods = draw(st.sampled_from(((), (), ("GET",), ("GET", "POST"))))
-    paths = draw(st.sampled_from(((), (), ("/r/**",), ("/r/a", "/r/**"))))
+    paths = draw(st.sampled_from(((), (), ("/r/**",), ("/r/a", "/r/**"), ("/r/a/**", "/r/b"), ("/**",))))
     return Rule(pattern, methods=methods, paths=paths, until=until)
 
 
@@ -167,7 +166,45 @@ def one(layer, **fields):
         # narrower ones of other names; an exact host also opens private addresses
         ({"allow": ["*.x.test"]}, {"allow": ["*.a.x.test", "**.b.x.test:443"]}, ()),
         ({"mode": "allow"}, {"allow": ["*.x.test"]}, ()),
-        ({"allow": ["*.x.test"]}, {"allow": ["a.x.test"]}, ("can now reach a.x.test",)),
+        ({"allow": ["*.x.test"]}, {"allow": ["a.x.test"]}, ("can now reach a.x.test at private addresses",)),
+        ({"mode": "allow"}, {"allow": ["a.test:443"]}, ("can now reach a.test:443 at private addresses",)),
+        (
+            {"mode": "allow"},
+            {"allow": [("a.test", {"methods": ("GET",)})]},
+            ("can now reach a.test (GET) at private addresses",),
+        ),
+        (
+            {"mode": "allow"},
+            {"allow": ["localhost:80", "10.1.2.3"]},
+            ("can now reach 10.1.2.3", "can now reach localhost:80"),
+        ),
+        (
+            {"mode": "allow"},
+            {"allow": [("a.test:25", {"protocol": "tcp"})]},
+            ("can now reach a.test:25 (raw TCP)",),
+        ),
+        (
+            {"mode": "allow", "block": ["*.x.test"]},
+            {"allow": ["a.x.test"], "block": ["*.x.test"]},
+            ("can now reach a.x.test",),
+        ),
+        ({"allow": ["*.x.test:443"]}, {"allow": ["a.x.test"]}, ("can now reach a.x.test",)),
+        # paths below others
+        (
+            {"allow": [("a.test", {"paths": ("/r/**",)})]},
+            {"allow": [("a.test", {"paths": ("/r/a/**", "/r/*/b", "/r/c")})]},
+            (),
+        ),
+        (
+            {"allow": [("a.test", {"paths": ("/r/*", "/*/s/**")})]},
+            {"allow": [("a.test", {"paths": ("/r/a/**",)})]},
+            ("can now reach a.test (/r/a/**)",),
+        ),
+        (
+            {"allow": [("a.test", {"paths": ("/r/**",)})]},
+            {"allow": [("a.test", {"paths": ("/rest/a",)})]},
+            ("can now reach a.test (/rest/a)",),
+        ),
         ({"allow": ["203.0.113.0/24"]}, {"allow": ["203.0.113.0/25"]}, ()),
         ({"allow": ["0.0.0.0/0"]}, {"allow": ["10.0.0.0/8"]}, ("can now reach 10.0.0.0/8",)),
         # a condition comes before a block of the same name, which it did not before
@@ -184,6 +221,45 @@ def one(layer, **fields):
             {"allow": ["a.test"], "block": ["10.0.0.0/8"]},
             {"allow": ["a.test"]},
             ("can now reach 10.0.0.0/8",),
+        ),
+        # blocks that wider ones replace, and what comes between
+        ({"mode": "allow", "block": ["b.test"]}, {"mode": "allow", "block": ["**.b.test"]}, ()),
+        ({"allow": ["*"], "block": ["b.test", "*.b.test:80"]}, {"allow": ["*"], "block": ["**.b.test"]}, ()),
+        ({"mode": "allow", "block": ["203.0.113.0/24"]}, {"mode": "allow", "block": ["203.0.112.0/20"]}, ()),
+        (
+            {"mode": "allow", "allow": ["a.test", "203.0.0.0/8"], "block": ["203.0.113.0/24"]},
+            {"mode": "allow", "allow": ["a.test", "203.0.0.0/8"], "block": ["203.0.112.0/20"]},
+            (),
+        ),
+        (
+            {"mode": "allow", "block": [("b.test", {"paths": ("/x/y",)})]},
+            {"mode": "allow", "block": [("*.test", {"paths": ("/x/**",)})]},
+            (),
+        ),
+        (
+            {"mode": "allow", "block": ["b.test"]},
+            {"mode": "allow", "block": ["*.b.test"]},
+            ("can now reach b.test",),
+        ),
+        (
+            {"mode": "allow", "block": ["b.test"]},
+            {"mode": "allow", "block": [("*.test", {"until": "2027-01-31"})]},
+            ("can now reach b.test",),
+        ),
+        (
+            {"allow": ["*.test"], "block": ["a.b.test"]},
+            {"allow": ["*.test"], "block": ["*"]},
+            ("can now reach a.b.test",),
+        ),
+        (
+            {"allow": ["*.test:443"], "block": ["a.b.test"]},
+            {"allow": ["*.test:443"], "block": ["**.test"]},
+            ("can now reach a.b.test",),
+        ),
+        (
+            {"allow": ["*", "203.0.113.0/24"], "block": ["203.0.113.8/29"]},
+            {"allow": ["*", "203.0.113.0/24"], "block": ["203.0.0.0/8"]},
+            ("can now reach 203.0.113.8/29",),
         ),
         # what the sandbox is held to otherwise does not let through
         ({"allow": [], "block": ["a.test"]}, {"allow": ["a.test"], "block": ["a.test"]}, ()),
@@ -215,6 +291,13 @@ def test_an_enforced_policy_may_change_its_name(layer):
 
 
 def test_a_rule_that_a_wider_one_replaces_is_not_closed(layer):
+    wide, named = one(layer, allow=["*.x.test"]), one(layer, allow=["a.x.test"])
+    assert tightenings(wide, named) == ("can no longer reach *.x.test",)
+    assert tightenings(named, wide) == ("can no longer reach a.x.test at private addresses",)
+    assert reach_changes(wide, named) == (
+        "can no longer reach *.x.test",
+        "can now reach a.x.test at private addresses",
+    )
     few, all_ = one(layer, allow=[("a.test", {"methods": ("GET",)})]), one(layer, allow=["a.test"])
     assert tightenings(few, all_) == ()
     assert tightenings(all_, few) == ("can no longer reach a.test",)

@@ -22,8 +22,9 @@ from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.plan import colored
 from sandboxfile.cli.widening import add_widening_option, tell_denied
 from sandboxfile.diagnostics import Diagnostic
-from sandboxfile.errors import NotFoundError
+from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.git_tree import git_tree
+from sandboxfile.host.plan_files import is_plan
 from sandboxfile.host.reading import Moved, Reader
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.planning.comparing import compare, render, to_json, to_markdown
@@ -76,13 +77,17 @@ def base_of(args: argparse.Namespace, after: DesiredState, console: Console) -> 
 
 @contextmanager
 def reader_of(base: str, path: Path) -> Iterator[Reader]:
-    """Where the files of the base are. Raises NotFoundError and what `git_tree` raises."""
+    """Where the files of the base are. Raises SandboxfileError."""
     if base.startswith(_GIT):
         with git_tree(path, base.removeprefix(_GIT)) as tree:
             yield tree
         return
     if not Path(base).is_file():
         raise NotFoundError(f"there is no file {base}", hint="BASE is a file, or git:REV")
+    if is_plan(Path(base)):
+        raise SandboxfileError(
+            f"{base} is a saved plan, and no sandbox file", hint=f"sbx apply {base} shows what it does, and asks"
+        )
     yield Moved(path, Path(base))
 
 

@@ -51,6 +51,15 @@ def test_a_revision_is_compared_with(sbx, project, committed):
     assert "#### Widens" in sbx("compare", "git:main", "--format", "markdown").stdout
 
 
+def test_a_saved_plan_is_no_base(sbx, project):
+    file(project, BASE)
+    sbx("plan", "-o", "change.plan")
+    said = sbx("compare", "change.plan", code=1).stderr
+    assert said.startswith("error: change.plan is a saved plan, and no sandbox file\nhint: sbx apply change.plan")
+    (project / "other.yaml").write_text(f"# sandboxfile_plan\n{WIDER}")
+    assert "can no longer reach b.example.com" in sbx("compare", "other.yaml").stdout
+
+
 def test_what_tightens_is_not_denied(sbx, project, committed):
     committed(sandbox_DOT_yaml=BASE)
     file(project, NARROW)
@@ -89,7 +98,7 @@ def test_all_files_are_those_of_the_revision(sbx, project, committed):
         )
         said = sbx("compare", "git:main", "--detailed-exitcode", code=2).stdout
         wanted = {
-            "team/policy.yaml": "web can now reach new.example.com [policy.yaml",
+            "team/policy.yaml": "web can now reach new.example.com [team/policy.yaml",
             "more.yaml": "resources.cpus: 3 -> 5",
             "sandbox.override.yaml": "restart: always -> no",
             "gitconfig": "files./etc/gitconfig: ",
@@ -208,3 +217,14 @@ def test_a_variable_of_this_host_that_comes_inside_is_told_and_its_value_is_not(
     said = sbx("compare", "git:main", "--deny-widening", code=3)
     assert "web is given DEPLOY_KEY of the environment of sbx" in said.stderr
     assert "hunter2" not in said.stdout + said.stderr
+
+
+def test_a_link_that_is_added_where_the_revision_has_nothing_is_told(sbx, project, committed, clean_home):
+    committed(sandbox_DOT_yaml="name: shop\nsandboxes:\n  web: {workspaces: ['./data:/data']}\n")
+    (project / "data").mkdir()
+    assert sbx("compare", "git:main", "--deny-widening").stdout.startswith("No differences")
+    (project / "data").rmdir()
+    (clean_home / ".ssh").mkdir()
+    (project / "data").symlink_to("../.ssh")
+    said = sbx("compare", "git:main", "--deny-widening", code=3)
+    assert f"web now sees {clean_home}/.ssh at /data" in said.stderr
