@@ -127,16 +127,49 @@ def sandboxes_or_all(names: Sequence[str], args: argparse.Namespace) -> list[San
     find_file(args.file)
     here = project_here(args)
     if here is None:
-        raise SandboxfileError("which project is meant is unclear: its file has errors", hint="sbx validate")
+        wrong = _errors(load_file(args))
+        raise SandboxfileError(
+            "which project is meant is unclear: its file has errors", hint="sbx validate", output=wrong
+        )
     return [id for id in known_sandboxes(this_layout()) if id.project == here]
 
 
 def project_here(args: argparse.Namespace) -> str | None:
-    """The project of the sandbox file given or found upward; None when there is none, or it is wrong."""
+    """The project of the sandbox file given or found upward; None when there is none.
+
+    Of a wrong file what it was applied as, or what it says when nothing was applied of it. Raises SandboxfileError for
+    a file that calls itself as another does.
+    """
     if args.file is None and find_upward() is None:
         return None
+    from sandboxfile.cli.belonging import applied_as
+
     loaded = load_file(args)
-    return loaded.desired.project if loaded.desired is not None else None
+    if loaded.desired is not None:
+        return checked_project(loaded.desired.project, args)
+    said = loaded.file.name if loaded.file is not None else ""
+    return applied_as(absolute_file(args), this_layout()) or (checked_project(said, args) if said else None)
+
+
+def _errors(loaded: "Loaded") -> str:
+    """A line for each: where, and what."""
+    from sandboxfile.diagnostics import Severity
+
+    wrong = [item for item in loaded.diagnostics if item.severity is Severity.ERROR]
+    return "\n".join(f"{item.span}: {item.summary}: {item.detail}" if item.span else item.detail for item in wrong)
+
+
+def checked_project(name: str, args: argparse.Namespace) -> str:
+    """The name of the project of the file that is meant. Raises SandboxfileError when it is that of another file."""
+    from sandboxfile.cli.belonging import refuse_foreign
+
+    refuse_foreign(name, absolute_file(args), this_layout())
+    return name
+
+
+def absolute_file(args: argparse.Namespace) -> Path:
+    """The file that is meant, as records have it. Raises NotFoundError."""
+    return Path(os.path.abspath(find_file(args.file)))  # noqa: PTH100 - `..` is text here
 
 
 def _meant(name: str, known: Sequence[SandboxId], here: str | None, several: bool) -> list[SandboxId]:

@@ -6,8 +6,10 @@ from collections.abc import Collection
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options, fit_of, plan_and_apply
+from sandboxfile.cli.belonging import others_told
 from sandboxfile.cli.project import find_sandboxes, this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import StateError
 from sandboxfile.host.statedir import read_record
 from sandboxfile.model.plan import Plan
@@ -26,10 +28,18 @@ def add_names(parser: argparse.ArgumentParser) -> None:
 
 
 def run_verb(verb: Verb, args: argparse.Namespace, console: Console) -> int:
-    """Do it to the sandboxes that the arguments name."""
-    return apply_verb(
-        verb, find_sandboxes(args.names, args, several=True), getattr(args, "allow_destroy", False), args, console
-    )
+    """Do it to the sandboxes that the arguments name; say it when they are of another place."""
+    ids = find_sandboxes(args.names, args, several=True)
+    tell_others(ids, args, console)
+    return apply_verb(verb, ids, getattr(args, "allow_destroy", False), args, console)
+
+
+def tell_others(ids: Collection[SandboxId], args: argparse.Namespace, console: Console) -> None:
+    """Name the file of those that were named without their project, and are not of a file here or above."""
+    layout = this_layout()
+    sources = {id: read_record(layout.sandbox(id)).source for id in ids if _is_readable(id)}
+    for sentence in others_told(args.names, sources, args.file):
+        console.say(harmless(sentence))
 
 
 def remove_even_unreadable(ids: Collection[SandboxId], args: argparse.Namespace, console: Console) -> int:

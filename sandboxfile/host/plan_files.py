@@ -68,4 +68,9 @@ def _may_be_replaced(path: Path) -> bool:
             return False
     except FileNotFoundError:
         return True
-    return MARK.encode() in read_file(path, limit=_BEGIN)
+    return is_plan(path)
+
+
+def is_plan(path: Path) -> bool:
+    """Whether a file says that it is a saved plan. Raises NotFoundError, HostError."""
+    return f'"{MARK}"'.encode() in read_file(path, limit=_BEGIN)

@@ -5,7 +5,7 @@ well; those that were made since are deleted, but for protected ones, which are 
 not be read, is left alone. A disk that was made larger stays so, and volumes keep what is on them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from sandboxfile.diagnostics import Diagnostic, in_order, warning
@@ -13,12 +13,31 @@ from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.history import Before, Was
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
 from sandboxfile.model.plan import Action, BringBack, Plan, StopSandbox, UpdateRecord
+from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import field_changes, given_to, reach_changed, reach_of
 from sandboxfile.planning.project import assemble, removal
 from sandboxfile.planning.sandbox import Part, bring_up, converge, guard, take_down
 
 _CAUSE = "it was so before the last apply"
+_OUTER = ("user policy ", "machine policy ")  # how layers of those are called; a project's begin with `policy `
+
+
+def held_today(before: Before, enforced: Iterable[Layer]) -> Before:
+    """As it was, but held to what the user and the machine enforce today: that always applies, and has no way back."""
+    layers = tuple(enforced)
+    return replace(before, sandboxes=tuple(_held_today(was, layers) for was in before.sandboxes))
+
+
+def _held_today(was: Was, enforced: tuple[Layer, ...]) -> Was:
+    spec = was.applied.spec
+    policy = _under(spec.policy, enforced)
+    return replace(was, applied=replace(was.applied, spec=replace(spec, policy=policy)))
+
+
+def _under(policy: Policy, enforced: tuple[Layer, ...]) -> Policy:
+    rest = (layer for layer in policy.layers if not (layer.enforced and layer.name.startswith(_OUTER)))
+    return replace(policy, layers=(*enforced, *rest))
 
 
 def plan_rollback(
@@ -89,7 +108,7 @@ def _brought_back(was: Was, found: ObservedSandbox | None, allow_destroy: bool) 
         now = found.applied
         fields = field_changes(spec, now, None, was.applied.content, ()) if now is not None else ()
         reach = reach_changed(spec.policy, now.spec.policy) if now is not None else reach_of(spec.policy)
-        part.say("replace", cause, fields, loses_disk=True, reach=reach)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach, checkpoints=found.checkpoints)
         if not guard(part, found, False, allow_destroy, "replacing"):
             return part
         take_down(part, found, cause)

@@ -22,6 +22,7 @@ from sandboxfile.model.plan import (
     BuildImage,
     CreateSandbox,
     CreateVolume,
+    DeleteSandbox,
     DeleteVolume,
     GrowVolume,
     Operation,
@@ -66,11 +67,12 @@ def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
     """What these steps rest on. Empty where there are none.
 
     Left out of a sandbox: a main process that ends or is started again, who sits at the agent's terminal, its health,
-    and times.
+    and times; its checkpoints, unless it is deleted with them.
     """
     operations = [step.operation for step in steps]
     ids = {id for id in map(concerned, operations) if id is not None}
-    there = {sandbox.id: _steady(sandbox) for sandbox in observed.sandboxes}
+    lost = {operation.id for operation in operations if isinstance(operation, DeleteSandbox)}
+    there = {sandbox.id: _steady(sandbox, sandbox.id in lost) for sandbox in observed.sandboxes}
     built = {operation.template.recipe.digest for operation in operations if isinstance(operation, BuildImage)}
     needed = {operation.spec.image.digest for operation in operations if isinstance(operation, CreateSandbox)}
     starts = any(isinstance(operation, StartSandbox) for operation in operations)
@@ -112,7 +114,9 @@ def concerned(operation: Any) -> SandboxId | None:
     return found if isinstance(found, SandboxId) else None
 
 
-def _steady(sandbox: ObservedSandbox) -> ObservedSandbox:
+def _steady(sandbox: ObservedSandbox, is_lost: bool) -> ObservedSandbox:
+    if not is_lost:
+        sandbox = replace(sandbox, checkpoints=0)
     if sandbox.machine is None:
         return sandbox
     main = MainProcess("none" if sandbox.machine.main.status == "none" else "running")
@@ -185,6 +189,8 @@ def _moved_within(before: ObservedSandbox, now: ObservedSandbox) -> Iterator[str
         yield f"it was {before.status}, and is {now.status}"
     if before.disk_present != now.disk_present:
         yield "its disk is there again" if now.disk_present else "its disk has been deleted"
+    if before.checkpoints != now.checkpoints:
+        yield f"it had {before.checkpoints} checkpoints, and has {now.checkpoints}"
     yield from _moved_record(before.applied, now.applied)
     yield from _moved_machine(before.machine, now.machine)
     if before.outdated != now.outdated:
@@ -210,11 +216,17 @@ def _moved_record(before: Applied | None, now: Applied | None) -> Iterator[str]:
         yield "its disk is made from another content"
 
 
+_MACHINE_WORDS = {  # of fingerprints, whose names are ours alone
+    "spec": "its supervisor goes by other settings",
+    "boot": "its machine was started with other settings",
+}
+
+
 def _moved_machine(before: Machine | None, now: Machine | None) -> Iterator[str]:
     if before is not None and now is not None:
         for name in _different(before, now):
             if name != "health":  # the status has said it
-                yield f"`{name}` of its machine has changed"
+                yield _MACHINE_WORDS.get(name, f"`{name}` of its machine has changed")
 
 
 def _different(before: Any, now: Any) -> list[str]:

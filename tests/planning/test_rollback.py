@@ -15,7 +15,7 @@ from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSa
 from sandboxfile.model.plan import BringBack, CreateSandbox, DeleteSandbox, StartSandbox, StopSandbox, UpdateRecord
 from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.rollback import plan_rollback
+from sandboxfile.planning.rollback import held_today, plan_rollback
 
 SOURCE = "/p/sandbox.yaml"
 EARLY, BEGUN, SINCE = (f"2026-01-0{day}T00:00:00+00:00" for day in (1, 2, 3))
@@ -84,6 +84,12 @@ def test_one_that_was_replaced_comes_back_with_its_disk():
     assert operations[1:4] == [DeleteSandbox(new.spec.id), BringBack(new.spec.id), UpdateRecord(old.spec, SOURCE)]
     assert told(plan) == [("sandbox web", "replace", True)]
     assert any(shift.kind == "port" for shift in plan.changes[0].shifts)
+
+
+def test_the_checkpoints_of_what_is_there_now_go_with_it():
+    old, new = applied("web"), applied("web", SINCE)
+    assert back(before(old), replace(there(new), checkpoints=3), kept=[old]).changes[0].checkpoints == 3
+    assert back(before(), replace(there(new), checkpoints=1)).changes[0].checkpoints == 1
 
 
 def test_one_that_was_deleted_comes_back_and_everything_it_may_do_is_told():
@@ -226,3 +232,22 @@ def carried_out(operation, state, kept):
         case UpdateRecord(wanted, source):
             old = state[wanted.id]
             state[wanted.id] = there(replace(old.applied, spec=wanted, source=source), old.status)
+
+
+def layer(name, *allow, enforced=True):
+    return Layer(name, allow=tuple(map(Rule, allow)), enforced=enforced)
+
+
+def test_what_user_and_machine_enforce_today_holds_what_comes_back():
+    own, team = layer("policy web", "api.example.com:443", enforced=False), layer("policy team", "*:443")
+    user, machine = layer("user policy corp", "api.example.com:443"), layer("machine policy all", "*:443")
+    old = layer("user policy corp", "evil.example.com:443")
+    was = before(applied("web", policy=Policy((old, team, own))), applied("db", policy=Policy((own,))))
+    for each, kept in zip(held_today(was, (machine, user)).sandboxes, ((team, own), (own,)), strict=True):
+        assert each.applied.spec.policy.layers == (machine, user, *kept)
+    assert held_today(was, ()).sandboxes[0].applied.spec.policy.layers == (team, own)
+
+
+def test_a_policy_that_the_sandbox_chose_itself_is_its_own_whoever_wrote_it():
+    was = before(applied("web", policy=Policy((layer("user policy corp", "*:443", enforced=False),))))
+    assert held_today(was, ()) == was

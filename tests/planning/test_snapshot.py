@@ -10,6 +10,7 @@ from sandboxfile.model.plan import (
     AttachVolume,
     BuildImage,
     CreateSandbox,
+    DeleteSandbox,
     DetachVolume,
     GrowVolume,
     PreparePlatform,
@@ -63,6 +64,7 @@ def spec(**fields):
         machine(main=MainProcess("waiting", 1, 3)),
         machine(main=MainProcess("exited", 0)),
         machine(session="attached"),
+        web(checkpoints=1),
         machine(check="unhealthy", check_output="it exited with 1"),
         replace(STATE, images={"x": "sha256:y"}),
         replace(STATE, platform_ready=True),
@@ -95,6 +97,8 @@ def test_what_moves_by_itself_and_what_no_step_concerns_make_no_plan_stale(later
         (spec(policy=Policy((Layer("open", "allow"),))), "`policy` of what was applied has changed"),
         (spec(env=(("TOKEN", "hunter3"),)), "`env` of what was applied has changed"),
         (machine(workspaces=(Workspace("/a", "/a"),)), "`workspaces` of its machine has changed"),
+        (machine(spec="another"), "its supervisor goes by other settings"),
+        (machine(boot="another"), "its machine was started with other settings"),
         (machine(memory=1), "`memory` of its machine has changed"),
         (machine(disk=1), "`disk` of its machine has changed"),
         (machine(main=MainProcess("none")), "`main` of its machine has changed"),
@@ -164,3 +168,9 @@ def test_volumes_that_steps_are_about_must_be_as_they_were():
 
 def test_no_steps_rest_on_nothing():
     assert snapshot(STATE, ()) == Snapshot()
+
+
+def test_checkpoints_that_go_with_a_sandbox_are_those_that_the_plan_said():
+    steps = (Step("delete web", DeleteSandbox(ID), "because"),)
+    before, now = snapshot(web(checkpoints=2), steps), snapshot(web(checkpoints=3), steps)
+    assert moved(before, now) == ("sandbox web: it had 2 checkpoints, and has 3",)

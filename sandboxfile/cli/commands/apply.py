@@ -1,10 +1,12 @@
 """Do a plan that `sbx plan -o FILE` saved, exactly as it is: the sandbox file is not read.
 
-Refused, with what moved and exit code 1, when a sandbox that the plan concerns is not as it was. A plan that somebody
-has changed, or that another user, host or version of sbx made, is refused too.
+Refused, with what moved and exit code 1, when a sandbox that the plan concerns is not as it was, or the policies of the
+user or the machine are not. A plan that somebody has changed, or that another user, host or version of sbx made, is
+refused too.
 """
 
 import argparse
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +29,9 @@ from sandboxfile.cli.widening import add_widening_option, denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import StaleError, StateError
 from sandboxfile.host.plan_files import find_plan_key, read_plan
+from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.model.observed import ObservedState
+from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
 from sandboxfile.planning.saved import SavedPlan, decode
 from sandboxfile.planning.snapshot import moved, snapshot
@@ -81,8 +85,19 @@ async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Cons
 async def _unmoved(saved: SavedPlan) -> ObservedState:
     """What is there, when all that the plan rests on is as it was. Raises StaleError with what is not."""
     observed = await observe(this_layout(), saved.plan.project)
-    if found := moved(saved.rests_on, snapshot(observed, saved.plan.steps)):
+    if found := (*_moved_policies(saved.plan), *moved(saved.rests_on, snapshot(observed, saved.plan.steps))):
         more = (f"and {len(found) - _TOLD} more",) if len(found) > _TOLD else ()
         told = "\n".join(f"  {sentence}" for sentence in (*found[:_TOLD], *more))
         raise StaleError(f"the plan is stale, and nothing was changed. Since it was made:\n{told}", hint="plan again")
     return observed
+
+
+def _moved_policies(plan: Plan) -> Iterator[str]:
+    """Of a plan made from files: which policies of this user and the machine are not those that it was made under."""
+    if not plan.files:
+        return
+    now = read_policy_files(this_layout())
+    before = {file.path: file.digest for file in plan.files}
+    yield from (f"policies: {file.path} has changed" for file in now.files if before.get(file.path) != file.digest)
+    if has_errors(now.problems):  # one that cannot be read looks like none
+        yield "policies: those of this user or the machine have errors (`sbx validate` shows them)"

@@ -7,6 +7,8 @@ was only changed stays as it is (`sbx checkpoint` is for that), and so do worksp
 
 Applies that fail or are killed count as one with the next that succeeds: after a failed `up`, a mended file and another
 `up`, this goes back to how all was before the first of them. An `up` that finds nothing to do does not count.
+
+The way back may widen: what the last `up` took away comes back. With --deny-widening that is refused: exit code 3.
 """
 
 import argparse
@@ -14,9 +16,10 @@ import argparse
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options, add_fit_option, fit_of, plan_and_apply
-from sandboxfile.cli.project import load_file, show_problems, this_layout
+from sandboxfile.cli.project import checked_project, load_file, show_problems, this_layout
 from sandboxfile.cli.unmanaged import unasked
 from sandboxfile.cli.views.console import Console
+from sandboxfile.cli.widening import add_widening_option
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.history import is_finished
 from sandboxfile.model.plan import Plan
@@ -25,6 +28,7 @@ from sandboxfile.model.plan import Plan
 def register(parser: argparse.ArgumentParser) -> None:
     add_apply_options(parser)
     add_fit_option(parser)
+    add_widening_option(parser)
     parser.add_argument("project", metavar="PROJECT", nargs="?", help="its name (default: that of the sandbox file)")
 
 
@@ -46,6 +50,7 @@ def after_failure(project: str, args: argparse.Namespace, console: Console) -> N
     """What `up --rollback-on-failure` does when it has failed: the same, unasked. Nothing when it did not begin."""
     if is_finished(this_layout(), project):
         return
+    checked_project(project, args)
     console.say("going back to how it was before")
     changed = unasked(args)
     changed.shows_plan = True
@@ -58,4 +63,4 @@ def _project_here(args: argparse.Namespace, console: Console) -> str:
     if loaded.desired is None:
         show_problems(loaded, console)
         raise SandboxfileError("which project is meant is unclear: its file has errors", hint="sbx rollback PROJECT")
-    return loaded.desired.project
+    return checked_project(loaded.desired.project, args)

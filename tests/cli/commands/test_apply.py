@@ -106,3 +106,33 @@ def test_the_real_executor_takes_the_plan(cli, project, stopped):
     cli("plan", "--remove-orphans", "-o", "change.plan")
     cli("apply", "change.plan", "-y")
     assert not paths.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ("policies:\n  corp: {enforce: true, mode: allow, block: [evil.example.com]}\n", "policy.yaml has changed"),
+        ("policies: [", "have errors"),
+        (None, "have errors"),  # a link to nowhere is not "no file"
+    ],
+)
+def test_policies_of_the_user_that_came_since_refuse_it(sbx, saved, layout, applied, now, told):
+    layout.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    if now is None:
+        layout.user_policy.symlink_to("nowhere")
+    else:
+        layout.user_policy.write_text(now)
+    said = sbx("apply", "change.plan", "-y", code=1)
+    assert "the plan is stale" in said.stderr
+    assert told in said.stderr
+    assert applied == []
+
+
+def test_policies_of_the_user_that_are_as_they_were_do_not_matter(sbx, project, layout, stopped, applied):
+    layout.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    layout.user_policy.write_text("policies:\n  corp: {enforce: true, mode: allow}\n")
+    (project / "sandbox.yaml").write_text(FILE)
+    paths = stopped("old")
+    sbx("plan", "--remove-orphans", "-o", "change.plan")
+    sbx("apply", "change.plan", "-y")
+    assert not paths.root.exists()

@@ -66,6 +66,21 @@ def test_the_settings_of_before_come_back_and_then_nothing_is_left_to_do(sbx, sh
     assert env(layout) == (("ROUND", "1"),)
 
 
+def test_a_way_back_that_widens_is_denied_and_one_that_tightens_is_gone(sbx, shop, layout):
+    shop("policy: {allow: [a.example.com]}")
+    sbx("up", "-y", "--overcommit")
+    shop("")
+    sbx("up", "-y", "--overcommit")
+    said = sbx("rollback", "-y", "--overcommit", "--deny-widening", code=3).stderr
+    assert "denied, and nothing was changed" in said
+    assert "web can now reach a.example.com" in said
+    assert all("a.example.com" not in str(rule) for rule in read_record(layout.sandbox(WEB)).spec.policy.own.allow)
+    shop("policy: {allow: [b.example.com]}")
+    sbx("up", "-y", "--overcommit")
+    sbx("rollback", "-y", "--overcommit", "--deny-widening")
+    assert all("b.example.com" not in str(rule) for rule in read_record(layout.sandbox(WEB)).spec.policy.own.allow)
+
+
 def test_after_failures_it_is_the_state_before_the_first_of_them(sbx, shop, layout, failing):
     failing.add("web")
     for round in "23":
@@ -117,3 +132,23 @@ def test_what_was_adopted_since_is_not_taken_for_what_the_last_apply_made(sbx, s
     sbx("adopt", "-y", "box")
     assert "nothing is known" in sbx("rollback", "-y", "--overcommit", "shop", code=1).stderr
     assert layout.sandbox(SandboxId("shop", "box")).root.is_dir()
+
+
+def test_what_the_user_enforces_by_now_holds_what_comes_back(sbx, shop, layout):
+    shop("env: {ROUND: '2'}")
+    sbx("up", "-y", "--overcommit")
+    layout.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    layout.user_policy.write_text("policies:\n  corp: {enforce: true, mode: allow, block: [evil.example.com]}\n")
+    sbx("rollback", "-y", "--overcommit")
+    assert env(layout) == (("ROUND", "1"),)
+    layers = read_record(layout.sandbox(WEB)).spec.policy.layers
+    assert [layer.name for layer in layers if layer.enforced] == ["user policy corp"]
+
+
+def test_nothing_comes_back_while_the_policies_of_the_user_are_wrong(sbx, shop, layout):
+    shop("env: {ROUND: '2'}")
+    sbx("up", "-y", "--overcommit")
+    layout.user_policy.parent.mkdir(parents=True, exist_ok=True)
+    layout.user_policy.write_text("policies: [")
+    assert "policy.yaml" in sbx("rollback", "-y", "--overcommit", code=1).stderr
+    assert env(layout) == (("ROUND", "2"),)
