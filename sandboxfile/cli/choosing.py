@@ -15,7 +15,15 @@ from typing import Any
 
 from sandboxfile import pipeline
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
-from sandboxfile.cli.project import WrongFile, find_file, find_upward, given_with, show_problems, this_layout
+from sandboxfile.cli.project import (
+    WrongFile,
+    checked_project,
+    find_file,
+    find_upward,
+    given_with,
+    show_problems,
+    this_layout,
+)
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.errors import NotFoundError
@@ -70,6 +78,11 @@ class Here:
         """None when there is no file, or it is wrong."""
         desired = self.loaded.desired if self.loaded is not None else None
         return desired.project if desired is not None else None
+
+    def check_project(self) -> None:
+        """Raises SandboxfileError when the file goes by the name of another one's project."""
+        if self.project is not None:
+            checked_project(self.project, self._args)
 
     @property
     def sandboxes(self) -> Collection[str]:

@@ -1,16 +1,15 @@
-"""What `plan` and `up` are asked in the same words: which sandboxes, and what may be done to them."""
+"""What `plan` and `up` are asked in the same words: which sandboxes, what may be done to them, and by which lock."""
 
 import argparse
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.host.variables import DOT_ENV, PROFILES, chosen_profiles
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.plan import PlanOptions
 from sandboxfile.planning.selection import ALL_PROFILES
-
-PROFILES = "SBX_PROFILES"
 
 
 def add_plan_options(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +31,24 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
         metavar="PROFILE",
         action="append",
         default=[],
-        help=f"also sandboxes with this profile, * for any; may be repeated (default: {PROFILES}, with commas)",
+        help=f"also sandboxes with this profile, * for any; may be repeated (default: {PROFILES} of the environment or"
+        f" of {DOT_ENV}, with commas)",
     )
     parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
 
 
-def plan_options(args: argparse.Namespace) -> PlanOptions:
-    """What was asked of the planner. Whoever names some sandboxes, and others to replace, means all of these."""
+def add_frozen_option(parser: argparse.ArgumentParser) -> None:
+    """For commands that may build: the lock is to hold."""
+    parser.add_argument(
+        "--frozen", action="store_true", help="fail when a template is not exactly as sandbox.lock has it"
+    )
+
+
+def plan_options(args: argparse.Namespace, chosen: Sequence[str] = ()) -> PlanOptions:
+    """What was asked of the planner. Whoever names some sandboxes, and others to replace, means all of these.
+
+    `chosen`: the profiles that the files ask for, where neither a person nor the environment does.
+    """
     named = (*args.names, *args.target)
     only = (*named, *args.replace) if named else ()
     return PlanOptions(
@@ -46,7 +56,7 @@ def plan_options(args: argparse.Namespace) -> PlanOptions:
         remove_orphans=args.remove_orphans,
         allow_destroy=args.allow_destroy,
         replace=tuple(dict.fromkeys(args.replace)),
-        profiles=profiles_of(args, os.environ),
+        profiles=profiles_of(args, os.environ, chosen),
     )
 
 
@@ -62,7 +72,8 @@ def tell_unknown_profiles(args: argparse.Namespace, desired: DesiredState, conso
             console.warn(f"no sandbox has the profile {name}{f': {near}' if near else ''}")
 
 
-def profiles_of(args: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The profiles that are asked for: those given, else, as in Compose, those of the environment."""
-    found = args.profile or [part.strip() for part in environ.get(PROFILES, "").split(",")]
-    return tuple(dict.fromkeys(part for part in found if part))
+def profiles_of(args: argparse.Namespace, environ: Mapping[str, str], chosen: Sequence[str] = ()) -> tuple[str, ...]:
+    """The profiles that are asked for: those given, else, as in Compose, those of the environment, else `chosen`."""
+    if args.profile:
+        return tuple(dict.fromkeys(filter(None, args.profile)))
+    return chosen_profiles(environ) if PROFILES in environ else tuple(chosen)

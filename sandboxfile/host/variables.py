@@ -15,6 +15,7 @@ from sandboxfile.language.document import FILE_LIMIT, decode
 from sandboxfile.resolve.env_file import parse_env_file
 
 DOT_ENV = ".env"
+PROFILES = "SBX_PROFILES"  # which sandboxes with profiles are meant, with commas
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,12 @@ def read_variables(
         problems += (*wrong, *malformed)
         values.update({name: value for name, value in found.items() if value is not None})
     return Variables({**values, **environ}, problems, files, sources)
+
+
+def chosen_profiles(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Those that variables name, each once."""
+    found = (part.strip() for part in values.get(PROFILES, "").split(","))
+    return tuple(dict.fromkeys(part for part in found if part))
 
 
 def _text(path: Path, read: Callable[[Path], bytes], *, optional: bool) -> tuple[str, Diagnostics]:

@@ -17,7 +17,18 @@ from sandboxfile.language.tree import Node, Scalar, Sequence, Table, find
 from sandboxfile.model.spec import Path
 
 # What a Compose user types, by what it is called here.
-_COMPOSE_NAMES = {"services": "sandboxes", "environment": "env", "image": "template", "entrypoint": "command"}
+_COMPOSE_NAMES = {
+    "services": "sandboxes",
+    "environment": "env",
+    "image": "template",
+    "entrypoint": "command",
+    "replicas": "scale",
+    "test": "command",
+    "mounts": "workspaces",
+    "network_mode": "policy",
+    "networks": "policy",
+    "deny": "block",
+}
 FORM_MARKS = ("<text>", "<list>", "<map>")  # parts of pydantic's places that are none of the file's
 _EXPECTED = {
     "string_type": "text",
@@ -110,8 +121,17 @@ def _unknown_field(language: type[BaseModel], path: Path, span: Span) -> Diagnos
     fields = list(model.model_fields) if model is not None else []
     known = {compose: ours for compose, ours in _COMPOSE_NAMES.items() if ours in fields}
     close = difflib.get_close_matches(name.lower(), [*fields, *known], n=1)
-    hint = f"did you mean `{known.get(close[0], close[0])}`?" if close else None
+    hint = f"did you mean `{known.get(close[0], close[0])}`?" if close else _deeper(model, name)
     return error("Unknown field", f"`{name}` is not a field of {_owner(language, path[:-1])}.", span, hint)
+
+
+def _deeper(model: type[BaseModel] | None, name: str) -> str | None:
+    """A hint when a field of that name is one level further down: `memory` of a sandbox is in its `resources`."""
+    for field, hint in typing.get_type_hints(model).items() if model is not None else ():
+        inner = _first_model(hint)
+        if inner is not None and name in inner.model_fields:
+            return f"it belongs under `{field}`: `{field}: {{{name}: ...}}`"
+    return None
 
 
 def did_you_mean(name: str, candidates: Iterable[str]) -> str | None:

@@ -6,9 +6,10 @@
     ${VAR:+word}  `word` when VAR is set and not empty     ${VAR+word}  when it is set; else nothing
     $$            a dollar sign
 
-A word may hold all of these. `$VAR` without braces is left alone: it is a shell's, inside the sandbox. A value becomes
-text and never YAML, and is not looked at again, so that no variable can bring a field, a list or another variable.
-What is outside of the sandbox file's own words (keys, `x-` fields) is not touched.
+A word may hold all of these; that of an error is shown as it is written. `$VAR` without braces is left alone: it is a
+shell's, inside the sandbox. A value becomes text and never YAML, and is not looked at again, so that no variable can
+bring a field, a list or another variable. What is outside of the sandbox file's own words (keys, `x-` fields) is not
+touched.
 
 Called by `language.validate`. Which variables there are is decided by `host.variables`.
 """
@@ -84,6 +85,7 @@ class _Work:
     places: Places | None = None
     unset: set[str] = field(default_factory=set)
     length: int = 0
+    broken: dict[str, bool] = field(default_factory=dict)  # whether a variable's value is not UTF-8, looked at once
 
     def node(self, node: Node, path: Path, wrong: list[Path]) -> Node:
         if isinstance(node, Scalar):
@@ -105,21 +107,21 @@ class _Work:
         if not isinstance(node.value, str) or "$" not in node.value:
             return node
         if id(node) not in self.done:
-            self.done[id(node)] = self._replaced(node, node.value)
+            self.done[id(node)] = self._replaced(node, node.value) if self.length <= RESULT_LIMIT else None
         return self.done[id(node)]
 
     def _replaced(self, node: Scalar, written: str) -> Scalar | None:
-        reading = _Reading(written, self.variables)
+        reading = _Reading(written, self.variables, self.broken, RESULT_LIMIT - self.length)
         try:
             text = reading.words(0, True)
             self.length += len(text)
             if self.length > RESULT_LIMIT:
-                _give_up(
-                    "Interpolation too long",
-                    f"With its variables the file has more than {RESULT_LIMIT >> 20} MiB.",
-                    0,
-                    0,
-                )
+                raise _TooLong
+        except _TooLong:  # then of the whole document: what is left of it would be read for nothing
+            self.length = RESULT_LIMIT + 1
+            detail = f"With its variables the file has more than {RESULT_LIMIT >> 20} MiB."
+            self.problems.append(error("Interpolation too long", detail, node.span))
+            return None
         except _Wrong as exc:
             self.problems.append(
                 error(exc.summary, exc.detail, self._span(node, written, exc.start, exc.end), exc.hint)
@@ -131,7 +133,9 @@ class _Work:
                 detail = f"`{name}` is not set: it counts as empty."
                 hint = f"set it, or write what to take instead: ${{{name}:-default}}"
                 self.problems.append(warning("Variable not set", detail, self._span(node, written, start, end), hint))
-        return Scalar(text, node.span, node.tag, node.interpolated or reading.replaced)
+        if not reading.replaced:
+            return Scalar(text, node.span, node.tag)
+        return Scalar(text, node.span, node.tag, True, written, tuple(sorted(reading.taken.items())))
 
     def _span(self, node: Scalar, written: str, start: int, end: int) -> Span:
         """Where a part of a value stands in the text. Of one written in another way (escapes, folds): all of it."""
@@ -156,19 +160,29 @@ class _Wrong(Exception):
         self.summary, self.detail, self.start, self.end, self.hint = summary, detail, start, end, hint
 
 
+class _TooLong(Exception):
+    """There is no room for all the values."""
+
+
 def _give_up(summary: str, detail: str, start: int, end: int, hint: str | None = None) -> NoReturn:
     raise _Wrong(summary, detail, start, end, hint)
 
 
 @dataclass(slots=True)
 class _Reading:
-    """From left to right, once. What is not `wanted` (the word of a default that is not needed) is only read."""
+    """From left to right, once. What is not `wanted` (the word of a default that is not needed) is only read.
+
+    `room`: for so many characters of values.
+    """
 
     text: str
     variables: Mapping[str, str]
+    broken: dict[str, bool]
+    room: int
     position: int = 0
     replaced: bool = False
     unset: list[tuple[str, int, int]] = field(default_factory=list)
+    taken: dict[str, str] = field(default_factory=dict)
 
     def words(self, depth: int, wanted: bool) -> str:
         """Up to the end, or inside of braces (`depth`) up to the closing one."""
@@ -199,7 +213,10 @@ class _Reading:
         sign = operator[0] if operator else ""
         value = self._value(name[0], start) if wanted else None
         given = value is not None and (value != "" or ":" not in sign)
+        begun = self.position
         word = self.words(depth, wanted and _word_counts(sign, given)) if sign else ""
+        if sign.endswith("?"):  # as it is written: what is said of a file is shown to more people than its variables
+            word = self.text[begun : self.position].replace("$$", "$")
         if not self.text.startswith("}", self.position):
             closed = "`}` is missing." if "}" not in self.text[self.position :] else "after the name comes no `}`."
             self._invalid(start, f"`${{{name[0]}`: {closed}")
@@ -213,6 +230,10 @@ class _Reading:
         if sign.endswith("+"):
             return word if given else ""
         if given and value is not None:
+            self.room -= len(value)
+            if self.room < 0:
+                raise _TooLong
+            self.taken[name] = value
             return value
         if sign.endswith("?"):
             state = "is not set" if value is None else "is empty"
@@ -224,7 +245,9 @@ class _Reading:
 
     def _value(self, name: str, start: int) -> str | None:
         value = self.variables.get(name)
-        if value is not None and any("\ud800" <= character <= "\udfff" for character in value):
+        if value is not None and name not in self.broken:
+            self.broken[name] = any("\ud800" <= character <= "\udfff" for character in value)
+        if self.broken.get(name):
             _give_up("Not UTF-8", f"The value of the variable `{name}` is not UTF-8 text.", start, self.position)
         return value
 

@@ -11,12 +11,17 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Text, number, boolean or null. `interpolated`: text with the values of variables in it."""
+    """Text, number, boolean or null. `interpolated`: text with the values of variables in it, `written` without.
+
+    `taken`: those variables, by name, with their values.
+    """
 
     value: Value
     span: Span
     tag: str = ""
     interpolated: bool = False
+    written: str = ""
+    taken: tuple[tuple[str, str], ...] = ()
     size = 1
     depth = 1
 

@@ -39,7 +39,8 @@ def load(
 
     As `load_project`, with one file, and none to include.
     """
-    given = load_files([Text(filename, text)], lambda: variables or {}, lambda _: (None, "this text stands alone"))
+    set_ones = {} if variables is None else variables  # not `or`: a mapping may answer and say that it is empty
+    given = load_files([Text(filename, text)], lambda: set_ones, lambda _: (None, "this text stands alone"))
     file, problems = load_project(given, policies)
     return file, given.document, problems
 

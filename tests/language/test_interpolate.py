@@ -1,5 +1,8 @@
 """`${VAR}` in values: the Compose Specification's forms as a table, where it counts, and where a mistake is shown."""
 
+import tracemalloc
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,7 +94,9 @@ def test_a_brace_that_is_not_closed_is_an_error_also_where_nothing_is_taken_from
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("${NOT:?tell ${FOO}}", "`NOT` is not set: tell first."),
+        ("${NOT:?tell $${FOO}}", "`NOT` is not set: tell ${FOO}."),
+        ("${NOT?${FOO}}", "`NOT` is not set: ${FOO}."),  # not its value: who reads of mistakes need not know it
+        ("${NOT?${ALSO:-${FOO}}}", "`NOT` is not set: ${ALSO:-${FOO}}."),
         ("${NOT?}", "`NOT` is not set."),
         ("${BAR:?must be}", "`BAR` is empty: must be."),
     ],
@@ -186,7 +191,34 @@ def test_policy_files_take_nothing_from_an_environment() -> None:
 def test_long_variables_cannot_be_named_without_end() -> None:
     text = "sandboxes: {web: {env: {" + ", ".join(f"A{index}: '${{BIG}}'" for index in range(30)) + "}}}"
     _, _, problems = load(text, "f", (), {"BIG": "x" * 100_000})
-    assert {problem.summary for problem in problems} == {"Interpolation too long"}
+    assert [problem.summary for problem in problems] == ["Interpolation too long"]
+
+
+def test_a_value_that_names_a_long_variable_often_is_given_up_before_it_is_put_together() -> None:
+    text = "sandboxes: {web: {env: {A: '" + "${BIG}" * 20_000 + "'}}}"
+    tracemalloc.start()
+    try:
+        _, _, problems = load(text, "f", (), {"BIG": "x" * 100_000})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [problem.summary for problem in problems] == ["Interpolation too long"]
+    assert most < 100_000_000
+
+
+def test_a_variable_is_looked_through_once() -> None:
+    looked: list[str] = []
+
+    class Watched(str):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            looked.append("whole")
+            return super().__iter__()
+
+    text = "sandboxes: {web: {env: {" + ", ".join(f"A{index}: '${{ONE}}'" for index in range(30)) + "}}}"
+    _, _, problems = load(text, "f", (), {"ONE": Watched("one")})
+    assert (problems, looked) == ((), ["whole"])
 
 
 @pytest.mark.parametrize("depth", [17, 20_000])

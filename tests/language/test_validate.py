@@ -96,3 +96,13 @@ def test_sizes_count_as_in_compose() -> None:
     assert file.sandboxes["a"].resources.disk == 2 * GIB
     assert file.sandboxes["b"].resources.memory == GIB
     assert file.sandboxes["b"].resources.disk == 3 * GIB
+
+
+def test_fields_of_compose_and_fields_of_another_level_are_led_to_where_they_are() -> None:
+    _, _, problems = load("sandboxes: {a: {memory: 1GiB, replicas: 2, allow: [b.example.org], nothing: 1}}", "f")
+    assert [problem.hint for problem in problems] == [
+        "it belongs under `resources`: `resources: {memory: ...}`",
+        "did you mean `scale`?",
+        "it belongs under `policy`: `policy: {allow: ...}`",
+        None,
+    ]

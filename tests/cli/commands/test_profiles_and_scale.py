@@ -8,7 +8,10 @@ import pytest
 from sandboxfile.cli.editing import Additions, propose
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host.trust import approve, expose
+from sandboxfile.model.desired import FileContent
 from sandboxfile.names import SandboxId
+from sandboxfile.planning.trusting import digest_of
 
 FILE = """\
 name: shop
@@ -47,6 +50,52 @@ def created(said):
 def test_profiles_and_names_choose_what_is_planned(words, variable, names, file, sbx, monkeypatch):
     monkeypatch.setenv("SBX_PROFILES", variable)
     assert created(sbx("plan", *words, "--format", "json")) == names
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "names"),
+    [
+        ([], None, ["db", "lint", "test", "web-1", "web-2"]),
+        ([], "", ["db", "web-1", "web-2"]),  # the environment wins, also when it says none
+        ([], "ci", ["db", "test", "web-1", "web-2"]),
+        (["--profile", "ci"], None, ["db", "test", "web-1", "web-2"]),
+    ],
+)
+def test_profiles_of_dot_env_count_where_nothing_else_says(words, variable, names, file, project, sbx, monkeypatch):
+    (project / ".env").write_text("SBX_PROFILES=ci, lint\n")
+    if variable is None:
+        monkeypatch.delenv("SBX_PROFILES", raising=False)
+    else:
+        monkeypatch.setenv("SBX_PROFILES", variable)
+    assert created(sbx("plan", *words, "--format", "json")) == names
+
+
+def test_a_dot_env_is_read_and_kept_from_agents_where_there_are_profiles_only(project, sbx):
+    (project / ".env").write_text("not a variable =\n")
+    workspace = "name: shop\nsandboxes: {web: {workspaces: ['.'], PROFILES}}\n"
+    (project / "sandbox.yaml").write_text(workspace.replace(", PROFILES", ""))
+    assert ".env" not in sbx("config").stdout
+    (project / "sandbox.yaml").write_text(workspace.replace("PROFILES", "profiles: [ci]"))
+    sbx("config", code=1)
+    (project / ".env").write_text("OTHER=1\n")
+    assert ".env" in sbx("config").stdout
+
+
+def test_an_agents_dot_env_does_not_even_start_what_was_applied_where_nobody_is_asked(
+    file, project, layout, sbx, applied, stopped, monkeypatch
+):
+    monkeypatch.delenv("SBX_PROFILES", raising=False)
+    sbx("up", "-y", "--overcommit", "lint", "--profile", "lint")
+    expose(layout, {str(project): frozenset()})
+    (project / ".env").write_text("SBX_PROFILES=lint\n")
+    count = len(applied)
+    said = sbx("up", "-y", "--overcommit", code=1).stderr
+    assert f"{project}/.env: new, in the workspace" in said
+    assert "of the profiles lint" in said
+    assert len(applied) == count
+    approve(layout, [FileContent(str(project / ".env"), digest_of("SBX_PROFILES=lint\n"))])
+    sbx("up", "-y", "--overcommit")
+    assert len(applied) == count + 1
 
 
 def test_a_profile_that_nobody_has_is_told_when_it_was_given(file, sbx, monkeypatch):
