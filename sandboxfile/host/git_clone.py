@@ -50,19 +50,29 @@ _PROXIES = ("https_proxy", "http_proxy", "no_proxy", "all_proxy")
 def checked_address(text: str) -> str:
     """A repository that may be asked, paths made absolute. Raises SandboxfileError."""
     hint = "https://HOST/PATH, ssh://HOST/PATH, USER@HOST:PATH, file:///PATH, or a directory of this host"
+    if _has_secret(text):
+        raise SandboxfileError(
+            "neither a password nor a token belongs into the address of a repository: others can read it",
+            hint="git's credential helpers keep it (git help credentials)",
+        )
     if _ADDRESS.fullmatch(text) is None or not text.isprintable():
         raise SandboxfileError(f"{text!r} is no repository that is fetched from", hint=hint)
     if _is_option(text):
         raise SandboxfileError(f"{text!r} begins a user or a host with -, which ssh takes for an option", hint=hint)
-    _, separator, rest = text.partition("://")
-    if separator and ":" in rest.partition("/")[0].rpartition("@")[0]:
-        raise SandboxfileError(
-            "a password does not belong into the address of a repository: others can read it",
-            hint="git's credential helpers keep it (git help credentials)",
-        )
-    if separator or not text.startswith(("/", ".", "~")):
+    if "://" in text or not text.startswith(("/", ".", "~")):
         return text
     return str(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 - links stay as they are
+
+
+def _has_secret(address: str) -> bool:
+    """Whether it may hold one: over HTTPS each user is one that is let in by a token, or is the token itself."""
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme == "file":
+        return False
+    user = unquote(re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[0])
+    if scheme == "ssh":
+        return ":" in user
+    return bool(user or re.search(r"[?#]", rest))
 
 
 def _is_option(address: str) -> bool:
@@ -121,7 +131,7 @@ class Clone:
         argv = self._argv("fetch", *options, "--", address, f"+{ref}:{FETCHED}")
         try:
             with anyio.fail_after(FETCH_PATIENCE):
-                await run(argv, what=what, env=git_environment(os.environ), cwd=self.directory)
+                await run(argv, what=what, env=git_environment(os.environ), cwd=self.directory, program="git")
         except TimeoutError as exc:
             raise HostError(f"cannot {what}: no answer within {FETCH_PATIENCE:g} s", command=argv) from exc
         commit = self.commit_of(FETCHED)
@@ -133,7 +143,8 @@ class Clone:
         """Whether somebody signed it whose signature is good by the user's own configuration."""
         argv = self._argv("verify-commit", commit)
         with anyio.fail_after(_PATIENCE):
-            await run(argv, what="verify the signature", env=git_environment(os.environ), cwd=self.directory)
+            what, environment = "verify the signature", git_environment(os.environ)
+            await run(argv, what=what, env=environment, cwd=self.directory, program="git")
 
     def commit_of(self, ref: str) -> str | None:
         """The commit that a ref is at, None when there is none."""

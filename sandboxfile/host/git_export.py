@@ -4,8 +4,9 @@ Everything goes by descriptors of directories, and no symlink is ever followed: 
 taken out of it, and nothing outside of the directory is touched. Files are replaced as one step each.
 """
 
+import errno
+import itertools
 import os
-import shutil
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from sandboxfile.host.git_clone import Clone
 from sandboxfile.host.git_entries import Entry, blob_id
 
 _PART = ".sbx-reconcile.part"  # one name, so that a killed reconciler leaves no more than one in a directory
+_MOVES = 1_000_000  # directories that are removed with one
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _Read = Callable[[Entry], bytes]
 
@@ -153,35 +155,82 @@ def _remove(directory: int, name: str) -> None:
     except FileNotFoundError:
         return
     except (IsADirectoryError, PermissionError):
-        shutil.rmtree(name, dir_fd=directory)
+        with _there(directory, [name]) as handle:
+            _empty(handle)
+        os.rmdir(name, dir_fd=directory)
+
+
+def _empty(top: int) -> None:
+    """However deep it is: a directory in it is emptied by moving those that are in there up, and is gone then."""
+    numbers = itertools.count()
+    while entries := _listed(top):
+        for name, is_directory in entries:
+            if not is_directory:
+                os.unlink(name, dir_fd=top)
+                continue
+            with _there(top, [name]) as handle:
+                for inner, is_below in _listed(handle):
+                    if is_below:
+                        _move_up(handle, inner, top, numbers)
+                    else:
+                        os.unlink(inner, dir_fd=handle)
+            os.rmdir(name, dir_fd=top)
+
+
+def _move_up(directory: int, name: str, top: int, numbers: Iterator[int]) -> None:
+    for number in numbers:
+        if number > _MOVES:  # somebody inside makes them as fast as they go
+            raise HostError(f"cannot remove a directory: there is no end of directories in it ({name})")
+        with suppress(FileExistsError, NotADirectoryError):  # an agent's, of the same name
+            try:
+                os.rename(name, f"{_PART}.{number}", src_dir_fd=directory, dst_dir_fd=top)
+            except OSError as exc:
+                if exc.errno != errno.ENOTEMPTY:
+                    raise
+            else:
+                return
+
+
+def _listed(directory: int) -> list[tuple[str, bool]]:
+    """The names in it, and which are directories."""
+    with os.scandir(directory) as found:
+        return [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
 
 
 def _take_away(top: int, path: str) -> None:
     """A file, and the directories that are empty without it. What is no longer a way to it is left alone."""
     *directory, name = path.split("/")
-    handles = [os.dup(top)]
+    with suppress(OSError):  # an agent's directory in its place, or others in it
+        with _there(top, directory) as handle:
+            os.unlink(name, dir_fd=handle)
+        while directory:
+            name = directory.pop()
+            with _there(top, directory) as handle:
+                os.rmdir(name, dir_fd=handle)
+
+
+@contextmanager
+def _there(top: int, directory: Iterable[str]) -> Iterator[int]:
+    """A directory below, which has to be there. Never more than two are open: one may be thousands deep."""
+    handle = os.dup(top)
     try:
         for part in directory:
-            handles.append(os.open(part, _DIRECTORY, dir_fd=handles[-1]))
-        os.unlink(name, dir_fd=handles[-1])
-        for above, part in zip(reversed(handles[:-1]), reversed(directory), strict=True):
-            os.rmdir(part, dir_fd=above)
-    except OSError:
-        return  # an agent's directory in its place, or others in it
-    finally:
-        for handle in handles:
+            below = os.open(part, _DIRECTORY, dir_fd=handle)
             os.close(handle)
+            handle = below
+        yield handle
+    finally:
+        os.close(handle)
 
 
-def _keep_only(top: int, paths: set[str], directories: set[str], above: str = "") -> None:
-    with os.scandir(top) as found:
-        entries = [(above + entry.name, entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-    for path, name, is_directory in entries:
-        if is_directory and path in directories:
-            handle = os.open(name, _DIRECTORY, dir_fd=top)
-            try:
-                _keep_only(handle, paths, directories, f"{path}/")
-            finally:
-                os.close(handle)
-        elif is_directory or path not in paths:
-            _remove(top, name)
+def _keep_only(top: int, paths: set[str], directories: set[str]) -> None:
+    pending = [""]
+    while pending:
+        above = pending.pop()
+        with _there(top, above.split("/")[:-1]) as handle:
+            for name, is_directory in _listed(handle):
+                path = above + name
+                if is_directory and path in directories:
+                    pending.append(f"{path}/")
+                elif is_directory or path not in paths:
+                    _remove(handle, name)

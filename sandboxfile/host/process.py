@@ -28,10 +28,12 @@ async def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     on_line: Callable[[str], None] | None = None,
+    program: str | None = None,
 ) -> str:
     """Run a program to its end and give what it printed (stdout and stderr together, as text).
 
-    `what` names the effort in the message ("extract the kernel"); `on_line` sees each line as it comes.
+    `what` names the effort in the message ("extract the kernel"), `program` who failed at it where `argv` begins with
+    another one that only runs it; `on_line` sees each line as it comes.
     Cancelled: the child and its children are killed, and it is waited for.
     Raises `error` when the program is missing or fails.
     """
@@ -67,5 +69,6 @@ async def run(
         ) from exc
     output = "\n".join([*lines, pending])
     if code != 0:
-        raise error(f"cannot {what}: {Path(argv[0]).name} {_ended(code)}", hint=hint, command=argv, output=output)
+        failed = f"{program or Path(argv[0]).name} {_ended(code)}"
+        raise error(f"cannot {what}: {failed}", hint=hint, command=argv, output=output)
     return output

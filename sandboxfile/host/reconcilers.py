@@ -5,17 +5,21 @@ The status file is public: JSON, replaced as one step, with a version. Whoever c
 
 import json
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from sandboxfile.errors import StateError
+from sandboxfile.errors import BusyError, NotFoundError, StateError
+from sandboxfile.host.directories import sandbox_directories
 from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import Layout, ReconcilerPaths
-from sandboxfile.host.statedir import is_locked, private_directory, try_lock
+from sandboxfile.host.statedir import is_locked, private_directory, read_record, try_lock
 from sandboxfile.model.reconciliation import Status
+from sandboxfile.names import SandboxId, VolumeId, is_name
 
 VERSION = 1
 
@@ -79,10 +83,53 @@ def to_json(paths: ReconcilerPaths, status: Status) -> dict[str, Any]:
     return {**found, "running": is_locked(paths.lock), "suspended": is_suspended(paths), "tree": str(paths.tree)}
 
 
+def forget(layout: Layout, paths: ReconcilerPaths) -> bool:
+    """Remove all that one that does not run has left; whether the tree went, too. It stays when there is work in it.
+
+    Raises BusyError while it runs or something is of it. Killed half-way the same call goes on.
+    """
+    name = paths.root.name
+    handle = try_lock(paths.lock)
+    if handle is None:
+        raise BusyError(f"the reconciler {name} is at work", hint="end it first")
+    try:
+        if found := held_by(layout, paths):
+            raise BusyError(
+                f"{', '.join(found)}: of the reconciler {name}", hint="delete them first: sbx rm, volume rm"
+            )
+        if paths.source.exists():
+            shutil.rmtree(paths.source)
+        with suppress(OSError):  # there is work in it, or it was never made
+            paths.tree.rmdir()
+        for entry in paths.root.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry != paths.lock:
+                entry.unlink()
+        paths.lock.unlink()  # last: from here on another one may begin by this name
+        with suppress(OSError):  # and has
+            paths.root.rmdir()
+    finally:
+        os.close(handle)
+    return not paths.tree.exists()
+
+
+def held_by(layout: Layout, paths: ReconcilerPaths) -> list[str]:
+    """The sandboxes and volumes that come from a reconciler. What cannot be read says nothing."""
+    from sandboxfile.host.volumes import volume_ids, volume_source
+
+    sources: dict[SandboxId | VolumeId, str] = {id: volume_source(layout, id) for id in volume_ids(layout)}
+    for id in (SandboxId(project, name) for project, name in sandbox_directories(layout)):
+        with suppress(StateError, NotFoundError):
+            sources[id] = read_record(layout.sandbox(id)).source
+    outside = paths.source.resolve()
+    return sorted(str(id) for id, source in sources.items() if source and Path(source).is_relative_to(outside))
+
+
 def names(layout: Layout) -> list[str]:
     """All that there are."""
     try:
-        return sorted(entry.name for entry in layout.reconcilers.iterdir() if entry.is_dir())
+        return sorted(entry.name for entry in layout.reconcilers.iterdir() if is_name(entry.name) and entry.is_dir())
     except FileNotFoundError:
         return []
 

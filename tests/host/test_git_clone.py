@@ -325,6 +325,26 @@ def test_no_repository_is(text):
         checked_address(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:t0ken@git.example.com/shop.git",
+        "https://t0ken@git.example.com/shop.git",
+        "https://x%3At0ken@git.example.com/shop.git",
+        "https://git.example.com/shop.git?private_token=t0ken",
+        "https://git.example.com/shop.git#t0ken",
+        "https://t0ken@git.example.com/no repository",
+        "http://me:t0ken@git.example.com/shop.git",
+        "ssh://git:t0ken@git.example.com/shop.git",
+        "ssh://git%3At0ken@git.example.com/shop.git",
+    ],
+)
+def test_no_token_is_kept_in_an_address(text):
+    with pytest.raises(SandboxfileError, match="neither a password nor a token") as caught:
+        checked_address(text)
+    assert "t0ken" not in f"{caught.value} {caught.value.hint}"
+
+
 @pytest.mark.parametrize("text", ["main", "feature/x-1", "refs/tags/v1.0", "a" * 40, "release_2"])
 def test_a_ref_is(text):
     assert checked_ref(text) == text

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sandboxfile.errors import HostError
+from sandboxfile.host import git_export
 from sandboxfile.host.git_clone import Clone
 from sandboxfile.host.git_export import export, lay, stays_inside
 
@@ -224,3 +225,60 @@ def test_an_interrupted_one_is_finished_by_the_next(commits, root, monkeypatch):
     assert found(root) == {"a": "2", "b": "2"}
     lay(commits.clone, third, (first, second), root)
     assert found(root) == {"a": "3"}
+
+
+# --- deeper than anybody can count -------------------------------------------------------------------------------
+
+DEEP = 1500  # the stack ends at 1000
+
+
+def dig(directory, name, depth=DEEP):
+    """Directories in each other below `directory`, with a file in every tenth, and a symlink at the end."""
+    (directory / name).mkdir(parents=True)
+    handle = os.open(directory / name, os.O_RDONLY)
+    for level in range(depth):
+        if level % 10 == 0:
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=handle))
+        os.mkdir("d", dir_fd=handle)
+        below = os.open("d", os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.symlink("/etc/passwd", "link", dir_fd=handle)
+    os.close(handle)
+
+
+def test_a_directory_thousands_deep_in_the_way_is_removed(commits, root, outside):
+    dig(root, "app")
+    (root / "app" / ".sbx-reconcile.part.0" / "full").mkdir(parents=True)  # where it would be moved to
+    (root / "app" / ".sbx-reconcile.part.1").write_text("a file")
+    (root / "app" / "way").symlink_to(outside)
+    lay(commits.clone, commits({"app": "a file now"}), [], root)
+    assert (root / "app").read_text() == "a file now"
+    assert (outside / "keys").read_text() == "untouched"
+    assert [path.name for path in root.iterdir()] == ["app"]
+
+
+def test_what_is_thousands_deep_and_not_in_the_commit_goes(commits, root):
+    dig(root, "old")
+    export(commits.clone, commits({"web.txt": "x"}), root)
+    assert [path.name for path in root.iterdir()] == ["web.txt"]
+
+
+def test_directories_without_files_go_to_the_last(commits, root):
+    path = f"{'d/' * 99}web.txt"
+    deep, flat = commits({path: "x"}), commits({"web.txt": "y"})
+    export(commits.clone, deep, root)
+    export(commits.clone, deep, root)
+    assert (root / path).read_text() == "x"
+    lay(commits.clone, flat, [deep], root)
+    assert [each.name for each in root.iterdir()] == ["web.txt"]
+
+
+def test_it_ends_although_somebody_makes_directories_without_end(commits, root, monkeypatch):
+    monkeypatch.setattr(git_export, "_MOVES", 100)
+    dig(root, "app", 200)
+    with pytest.raises(HostError, match="no end of directories"):
+        lay(commits.clone, commits({"app": "a file now"}), [], root)
+    monkeypatch.undo()
+    lay(commits.clone, commits({"app": "a file now"}), [], root)
+    assert (root / "app").is_file()

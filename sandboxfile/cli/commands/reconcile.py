@@ -15,16 +15,18 @@ import re
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import anyio
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import positive
-from sandboxfile.cli.planning_options import PROFILES, profiles_of
+from sandboxfile.cli.planning_options import profiles_of
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.layout import SANDBOX_FILES, ReconcilerPaths
+from sandboxfile.host.variables import PROFILES
 from sandboxfile.names import is_name, name_from
 
 DEFAULT_INTERVAL = "60s"
@@ -45,7 +47,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--once", action="store_true", help="one turn; fails when the newest commit is not applied")
     parser.add_argument(
-        "--verify-signatures", action="store_true", help="only commits that `git verify-commit` finds good on this host"
+        "--verify-signatures",
+        action="store_true",
+        help="only commits that `git verify-commit` finds good on this host: any signed one counts, an older one or "
+        "one of another branch too, wherever the branch is moved (--deny-widening bounds that)",
     )
     parser.add_argument(
         "--deny-widening", action="store_true", help="refuse commits by which a sandbox may do more than before"
@@ -68,6 +73,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     verbs.add_argument(
         "--uninstall", dest="action", action="store_const", const="uninstall", help="take that unit away"
     )
+    verbs.add_argument("--forget", metavar="NAME", help="remove what one has left that does not run, and keeps nothing")
     parser.add_argument("--now", action="store_true", help="with --install: enable and start it")
     parser.add_argument("--format", choices=("human", "json"), default="human", help="of --status")
 
@@ -83,6 +89,13 @@ def interval(text: str) -> float:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
+    if args.file is not None or args.variables:
+        raise SandboxfileError(
+            "--file and --env-file are for files of this host, and all that a reconciler loads is of the repository",
+            hint="--path FILE names the sandbox file in the repository",
+        )
+    if args.forget is not None:
+        return _forget(args, console)
     match args.action:
         case "status":
             return _status(args, console)
@@ -162,18 +175,32 @@ def checked_file(text: str) -> str:
 def _status(args: argparse.Namespace, console: Console) -> int:
     from sandboxfile.cli.reconciling.views import page
     from sandboxfile.cli.views.json import write_json
+
+    if args.format == "json":
+        found = [_found(_existing(args))]
+        write_json(found[0], console)
+    else:
+        found = [_found(paths) for paths in _several(args)]
+        console.print("\n\n".join(page(each, datetime.now(UTC)) for each in found))
+    return exits.FAILED if any(each["state"] == "failed" for each in found) else exits.OK
+
+
+def _several(args: argparse.Namespace) -> list[ReconcilerPaths]:
+    """The one that is asked about, or all that have run."""
+    from sandboxfile.host.reconcilers import names, read_status
+
+    known = names(this_layout()) if args.name is None and args.git is None else []
+    all_of_them = [this_layout().reconciler(name) for name in known]
+    return [paths for paths in all_of_them if read_status(paths) is not None] or [_existing(args)]
+
+
+def _found(paths: ReconcilerPaths) -> dict[str, Any]:
     from sandboxfile.host.reconcilers import read_status, to_json
 
-    paths = _existing(args)
     status = read_status(paths)
     if status is None:
         raise NotFoundError(f"the reconciler {paths.root.name} has not run yet")
-    found = to_json(paths, status)
-    if args.format == "json":
-        write_json(found, console)
-    else:
-        console.print(page(found, datetime.now(UTC)))
-    return exits.FAILED if status.state == "failed" else exits.OK
+    return to_json(paths, status)
 
 
 def _suspend(args: argparse.Namespace, console: Console) -> int:
@@ -182,6 +209,23 @@ def _suspend(args: argparse.Namespace, console: Console) -> int:
     paths = _existing(args)
     suspend(paths, args.action == "suspend")
     console.say(f"{paths.root.name} is suspended" if args.action == "suspend" else f"{paths.root.name} goes on")
+    return exits.OK
+
+
+def _forget(args: argparse.Namespace, console: Console) -> int:
+    from sandboxfile.cli.reconciling import unit
+    from sandboxfile.host.reconcilers import forget
+
+    args.name = args.forget
+    paths = _existing(args)
+    if unit.unit_path(args.name, os.environ, Path.home()).exists():
+        raise SandboxfileError(
+            f"a unit starts the reconciler {args.name}", hint=f"sbx reconcile --uninstall --name {args.name}"
+        )
+    gone = forget(this_layout(), paths)
+    console.say(
+        f"{args.name} is forgotten" + ("" if gone else f"; its tree stays, with what was written there: {paths.tree}")
+    )
     return exits.OK
 
 

@@ -19,9 +19,9 @@ def page(found: dict[str, Any], now: datetime) -> str:
     lines += [
         ("newest commit", found["commit"] or "none"),
         ("applied commit", _applied(found, now)),
-        ("next attempt", found["next_attempt"] or "-"),
+        ("next attempt", found["next_attempt"] if found["running"] and found["next_attempt"] else "-"),
         ("tree", found["tree"]),
-        ("so far", ", ".join(f"{number} {what}" for what, number in found["counts"].items())),
+        ("so far", ", ".join(_counted(number, what) for what, number in found["counts"].items())),
     ]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {harmless(text)}".rstrip() for name, text in lines)
@@ -33,6 +33,10 @@ def keeper(found: dict[str, Any] | None) -> str:
         return ""
     state = "suspended" if found["suspended"] else found["state"] if found["running"] else "not running"
     return f"sbx reconcile {found['name']} ({state}), commit {found['applied'][:12] or 'none'}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number != 1 else f"1 {'apply' if what == 'applies' else what.removesuffix('s')}"
 
 
 def _state(found: dict[str, Any], now: datetime) -> str:

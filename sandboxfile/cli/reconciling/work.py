@@ -63,6 +63,7 @@ class HostWork:
     _exported: str = ""
     _fetched: int = field(default=0)
     _said: str = ""
+    _changed: bool = False  # something, since it was last said what is applied
 
     @property
     def clone(self) -> Clone:
@@ -93,7 +94,8 @@ class HostWork:
             except HostError as exc:
                 raise Refused("content", exc.message) from exc
             self._exported = commit
-        return load_commit(self.paths, self.settings.file, self.layout, frozen=self.settings.frozen)
+        load = partial(load_commit, self.paths, self.settings.file, self.layout, frozen=self.settings.frozen)
+        return await anyio.to_thread.run_sync(load, abandon_on_cancel=True)  # it only reads, and may take its time
 
     async def _verify(self, commit: str) -> None:
         if not self.settings.verify_signatures:
@@ -146,10 +148,12 @@ class HostWork:
         clone.remember(LAID, commit)
 
     async def apply(self, plan: Plan) -> None:
+        self._changed = True
+
         def emit(event: Event) -> None:
             if isinstance(event, StepStarted):
                 self.look()
-                self.console.say(harmless(f"  {event.reason}"))
+                self.console.say(harmless(f"  {event.key}: {event.reason}"))
 
         outcome = await pipeline.apply_plan(
             plan, self.layout, emit, lock_timeout=LOCK_TIMEOUT, parallel=self.settings.parallel
@@ -171,6 +175,6 @@ class HostWork:
         if said and said != self._said:
             self.console.error(harmless(f"{(status.culprit or 'fetch')[:12]}: {status.message}"))
         if status.state == "applied" and self._said != (done := f"applied {status.applied[:12]}"):
-            self.console.say(done)
-            said = done
+            self.console.say(done if self._changed else f"nothing to do: all is as {status.applied[:12]} describes it")
+            said, self._changed = done, False
         self._said = said or self._said

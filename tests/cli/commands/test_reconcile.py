@@ -3,18 +3,24 @@
 import io
 import json
 import os
+import shutil
 import stat
 import subprocess
+import threading
+from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from sandboxfile.cli.reconciling.work import HostWork, Settings
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.reconcilers import prepare
-from sandboxfile.host.statedir import try_lock
+from sandboxfile.host.statedir import read_record, try_lock, write_record
 from sandboxfile.host.trust import expose
+from sandboxfile.model.events import Outcome, StepStarted
+from sandboxfile.model.plan import Plan
 
 EMPTY = "name: shop\nsandboxes: {}\n"
 
@@ -147,7 +153,19 @@ def test_a_repository_that_is_not_there_is_a_failure_of_the_turn(cli, status, cl
     said = cli("reconcile", "--git", str(clean_home / "nowhere"), "--once", code=1).stderr
     assert "cannot fetch main of" in said
     assert "does not appear to be a git repository" in status("nowhere")["message"] + said
+    assert "git ended with exit code 128" in status("nowhere")["message"]
     assert (status("nowhere")["reason"], status("nowhere")["commit"]) == ("fetch", "")
+
+
+def test_without_a_name_the_status_is_that_of_all_of_them(cli, turn, repository, clean_home):
+    repository({"sandbox.yaml": EMPTY})
+    turn()
+    turn("--name", "other")
+    said = cli("reconcile", "--status").stdout
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("name ")] == ["other", "shop"]
+    assert [line.split()[2] for line in said.splitlines() if line.startswith("next ")] == ["-", "-"]
+    cli("reconcile", "--git", str(clean_home / "nowhere"), "--once", code=1)
+    assert cli("reconcile", "--status", code=1).stdout.count("follows ") == 3
 
 
 def test_signatures_fail_closed(turn, repository, status):
@@ -221,6 +239,46 @@ def test_one_that_a_sandbox_gets_while_it_is_followed_is_followed_no_longer(repo
         anyio.run(work.fetch)
 
 
+def test_what_a_commit_says_may_take_its_time_to_read_and_the_end_is_heard_meanwhile(repository, layout, monkeypatch):
+    begun, released = threading.Event(), threading.Event()
+
+    def load_commit(*args, **options):
+        begun.set()
+        released.wait(60)
+
+    monkeypatch.setattr("sandboxfile.cli.reconciling.work.load_commit", load_commit)
+    repository({"sandbox.yaml": EMPTY})
+    said = [io.StringIO() for _ in range(3)]
+    paths = prepare(layout.reconciler("shop"))
+    work = HostWork(Settings(str(repository.work), "main", "sandbox.yaml"), layout, paths, Console(*said))
+    work.clone.prepare()
+
+    async def turn():
+        commit = await work.fetch()
+        async with anyio.create_task_group() as group:
+            group.start_soon(work.check, commit)
+            assert await anyio.to_thread.run_sync(begun.wait, 60)
+            group.cancel_scope.cancel()  # as TERM does
+        assert group.cancel_scope.cancel_called
+        assert not released.is_set()
+        released.set()
+
+    anyio.run(turn)
+
+
+def test_each_line_of_its_log_says_what_it_is_about(repository, layout, monkeypatch):
+    async def apply_plan(plan, layout, emit, **options):
+        emit(StepStarted("start web", "it is stopped"))
+        return Outcome((), (), ())
+
+    monkeypatch.setattr("sandboxfile.pipeline.apply_plan", apply_plan)
+    said = [io.StringIO() for _ in range(3)]
+    paths = prepare(layout.reconciler("shop"))
+    work = HostWork(Settings(str(repository.work), "main", "sandbox.yaml"), layout, paths, Console(*said))
+    anyio.run(work.apply, Plan("shop", (), ()))
+    assert said[1].getvalue() == "  start web: it is stopped\n"
+
+
 def test_a_secret_that_nobody_approved_stops_it(turn, repository, status):
     text = "secrets: {key: {env: KEY, inject: [{host: a.example.com, header: X, value: '{secret}'}]}}\n"
     repository({"sandbox.yaml": text + "sandboxes: {web: {secrets: [key], policy: {allow: [a.example.com]}}}\n"})
@@ -258,6 +316,53 @@ def test_status_says_where_it_stands_and_fails_when_it_does(cli, turn, repositor
     assert "failed (file of " in said
 
 
+def test_one_that_does_not_run_is_forgotten_and_asked_for_all_again(cli, turn, repository, layout, clean_home):
+    cli("reconcile", "--git", str(clean_home / "nowhere"), "--once", code=1)
+    assert "nowhere" in cli("reconcile", "--status", code=1).stdout
+    assert cli("reconcile", "--forget", "nowhere").stderr == "nowhere is forgotten\n"
+    assert "--git REPO" in cli("reconcile", "--status", code=1).stderr
+    assert "there is no reconciler nowhere" in cli("reconcile", "--forget", "nowhere", code=1).stderr
+    paths = layout.reconciler("nowhere")
+    assert not any(place.exists() for place in (paths.root, paths.source, paths.tree))
+    assert "there is no reconciler" in cli("reconcile", "--forget", "nowhere", code=1).stderr
+    assert "is no name" in cli("reconcile", "--forget", "../shop", code=1).stderr
+
+
+def test_one_that_runs_or_keeps_something_or_is_started_by_a_unit_is_not_forgotten(
+    cli, turn, repository, layout, stopped, systemctl
+):
+    repository({"sandbox.yaml": EMPTY, "src/a": "1"})
+    turn()
+    paths = layout.reconciler("shop")
+    handle = try_lock(paths.lock)
+    assert "the reconciler shop is at work" in cli("reconcile", "--forget", "shop", code=1).stderr
+    os.close(handle)
+    web = stopped("web")
+    write_record(web, replace(read_record(web), source=str(paths.source / "sandbox.yaml")))
+    assert "shop/web: of the reconciler shop" in cli("reconcile", "--forget", "shop", code=1).stderr
+    shutil.rmtree(web.root)
+    cli("reconcile", "--install", "--git", str(repository.work), PATH=systemctl[1])
+    assert "--uninstall" in cli("reconcile", "--forget", "shop", code=1).stderr
+    cli("reconcile", "--uninstall", PATH=systemctl[1])
+    assert paths.status.exists()
+    assert f"its tree stays, with what was written there: {paths.tree}" in cli("reconcile", "--forget", "shop").stderr
+    assert not paths.root.exists()
+    assert not paths.source.exists()
+    assert (paths.tree / "src/a").exists()
+
+
+def test_a_turn_says_applied_only_when_something_was(turn, repository, cli):
+    repository({"sandbox.yaml": EMPTY})
+    assert "nothing to do: all is as " in turn().stderr
+    assert "1 turn, 1 commit, 0 applies" in cli("reconcile", "--status").stdout
+
+
+@pytest.mark.parametrize("option", ["--file", "--env-file"])
+def test_files_of_this_host_are_refused(turn, option, repository):
+    repository({"sandbox.yaml": EMPTY})
+    assert "--path FILE" in turn(option, "x.yaml", code=1).stderr
+
+
 def test_there_is_one_of_a_name_at_a_time(turn, repository, layout):
     repository({"sandbox.yaml": EMPTY})
     turn()
@@ -281,7 +386,8 @@ def test_which_one_is_meant_must_be_clear(cli, turn, repository):
     repository({"sandbox.yaml": EMPTY})
     turn("--name", "one")
     turn("--name", "two")
-    assert "--name: one, two" in cli("reconcile", "--status", code=1).stderr
+    assert "--name: one, two" in cli("reconcile", "--suspend", code=1).stderr
+    assert "--name: one, two" in cli("reconcile", "--status", "--format", "json", code=1).stderr
     assert "there is no reconciler three" in cli("reconcile", "--status", "--name", "three", code=1).stderr
 
 
