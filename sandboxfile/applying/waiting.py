@@ -58,6 +58,7 @@ def has_completed(id: SandboxId, main: MainProcess) -> bool:
             raise MachineError(f"waiting for {id}: its main process was not started")
     if main.exit_code != 0:
         raise MachineError(
-            f"waiting for {id}: its main process exited with {main.exit_code}", hint=f"sbx logs {id} --main"
+            f"waiting for {id}: its main process exited with {main.exit_code}",
+            hint=f"sbx logs {id} --main; once that is mended, sbx restart {id} runs it again",
         )
     return True

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sandboxfile.errors import BusyError, HostError, NotFoundError, StateError
 from sandboxfile.host.copying import copy_file
+from sandboxfile.host.directories import checkpoint_labels
 from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.statedir import encode_record, read_record, write_record
@@ -44,7 +45,7 @@ def default_label(now: datetime) -> str:
 def list_checkpoints(paths: SandboxPaths) -> list[Checkpoint]:
     """Those of one sandbox, the oldest first. One that cannot be read is left out."""
     found = []
-    for label in sorted(_labels(paths.checkpoints)):
+    for label in sorted(checkpoint_labels(paths.checkpoints)):
         try:
             found.append(find_checkpoint(paths, label))
         except (NotFoundError, StateError):
@@ -58,12 +59,18 @@ def find_checkpoint(paths: SandboxPaths, label: str) -> Checkpoint:
     try:
         made, disk = there.record.stat(), there.disk.stat()
     except FileNotFoundError as exc:
-        listed = ", ".join(sorted(_labels(paths.checkpoints))) or "none"
+        listed = ", ".join(sorted(checkpoint_labels(paths.checkpoints))) or "none"
         raise NotFoundError(f"there is no checkpoint {label}", hint=f"there are: {listed}") from exc
     # st_blocks is in units of 512 bytes whatever the file system: stat(2)
     return Checkpoint(
         label, there, read_record(there), datetime.fromtimestamp(made.st_mtime, UTC), disk.st_blocks * 512
     )
+
+
+def refuse_taken(paths: SandboxPaths, label: str) -> None:
+    """Raises BusyError when there is a checkpoint of that label."""
+    if _place(paths, label).root.exists():
+        raise BusyError(f"there is a checkpoint {label} already", hint="choose another label, or remove it with --rm")
 
 
 def make_checkpoint(paths: SandboxPaths, label: str, undisturbed: Callable[[], bool] = lambda: True) -> None:
@@ -73,8 +80,7 @@ def make_checkpoint(paths: SandboxPaths, label: str, undisturbed: Callable[[], b
     """
     target = _place(paths, label)
     half = paths.checkpoints / f"{_NEW}{label.removeprefix('.')}"
-    if target.root.exists():
-        raise BusyError(f"there is a checkpoint {label} already", hint="choose another label, or remove it with --rm")
+    refuse_taken(paths, label)
     try:
         paths.checkpoints.mkdir(mode=0o700, exist_ok=True)
         _sweep(paths.checkpoints)
@@ -135,13 +141,6 @@ def _place(paths: SandboxPaths, label: str) -> SandboxPaths:
     if not (is_name(label) or label == PASSING):
         raise NotFoundError(f"{label!r} is no label", hint="letters a-z, digits, `-` and `_`; at most 63")
     return SandboxPaths(paths.checkpoints / label, paths.control)
-
-
-def _labels(place: Path) -> list[str]:
-    try:
-        return [entry.name for entry in place.iterdir() if is_name(entry.name)]
-    except FileNotFoundError:
-        return []
 
 
 def _sweep(place: Path) -> None:

@@ -14,6 +14,14 @@ def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
     return sorted(found)
 
 
+def checkpoint_labels(place: Path) -> list[str]:
+    """Those in the directory `SandboxPaths.checkpoints`, which need not be there. What is half made has no label."""
+    try:
+        return [entry.name for entry in place.iterdir() if is_name(entry.name)]
+    except FileNotFoundError:
+        return []
+
+
 def _directories(path: Path) -> list[Path]:
     try:
         return [entry for entry in path.iterdir() if _is_ours(entry.name) and entry.is_dir()]

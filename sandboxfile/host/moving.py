@@ -13,6 +13,7 @@ from sandboxfile.errors import BusyError, HostError
 from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import encode_record, read_record, try_lock, write_record
+from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
 
 
@@ -33,10 +34,12 @@ def move_back(layout: Layout, new: SandboxId, old: SandboxId) -> None:
     layout.sandbox(old).moved_record.unlink(missing_ok=True)
 
 
-def settle(layout: Layout, id: SandboxId) -> None:
-    """Leave one record only, the one that counts."""
+def settle(layout: Layout, id: SandboxId, policy: Policy | None = None) -> None:
+    """Leave one record only, the one that counts; with this `policy`, where there is one."""
     paths = layout.sandbox(id)
-    write_record(paths, read_record(paths))
+    applied = read_record(paths)
+    spec = applied.spec if policy is None else replace(applied.spec, policy=policy)
+    write_record(paths, replace(applied, spec=spec))
 
 
 def _rename(layout: Layout, old: SandboxId, new: SandboxId) -> None:

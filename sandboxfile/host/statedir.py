@@ -16,7 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from sandboxfile.errors import BusyError, HostError, StateError
@@ -170,6 +169,8 @@ async def hold_lock(path: Path, what: str, timeout: float) -> AsyncIterator[int]
 
     `what` names the work in the message. The holder writes its pid and work into the file, for that message only.
     """
+    import anyio  # here: who reads records starts no event loop
+
     handle = try_lock(path)
     with anyio.move_on_after(timeout):
         while handle is None:

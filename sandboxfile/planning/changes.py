@@ -5,16 +5,19 @@ from dataclasses import replace
 
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import Command, DesiredSandbox, Healthcheck, Image, Port, Workspace
+from sandboxfile.model.desired import DEFAULT_PROTECT, Command, DesiredSandbox, Healthcheck, Image, Port, Workspace
 from sandboxfile.model.durations import duration
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
 from sandboxfile.model.policy import Policy
+from sandboxfile.planning.given import told_together
 from sandboxfile.planning.mounts import mount_changes
 from sandboxfile.policy.command import command_edit
 from sandboxfile.policy.explain import reach, reach_changes
 
+_LOCK_FILE = "sandbox.lock"
+_PROJECT_FILES = (_LOCK_FILE, "sandbox.yaml", "sandbox.yml", "sandbox.override.yaml", "sandbox.override.yml")
 _UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -83,11 +86,26 @@ def size(count: int) -> str:
     return f"{count}B"
 
 
-def mode_text(workspace: Workspace) -> str:
-    """`ro` or `rw`, with what is protected, and the source where it is shown elsewhere."""
+def mode_text(workspace: Workspace, beside: Workspace | None = None) -> str:
+    """`ro` or `rw`, with what is protected besides what always is, and the source where it is shown elsewhere.
+
+    `beside`: what it is compared with; then also whatever that one does not protect.
+    """
     place = "" if workspace.source == workspace.target else f" from {workspace.source}"
-    protected = f" protecting {', '.join(workspace.protect)}" if workspace.protect and workspace.mode == "rw" else ""
+    usual = set(_usually_protected(workspace.protect))
+    if beside is not None and beside.mode == "rw":
+        usual &= set(beside.protect)
+    shown = [path for path in workspace.protect if path not in usual] if workspace.mode == "rw" else []
+    protected = f" protecting {', '.join(shown)}" if shown else ""
     return f"{workspace.mode}{place}{protected}"
+
+
+def _usually_protected(protect: Collection[str]) -> Iterator[str]:
+    """Of what is protected what nobody has to ask for: git's own, and a project's files, which come all together."""
+    for path in protect:
+        directory, slash, name = path.rpartition("/")
+        if path in DEFAULT_PROTECT or (name in _PROJECT_FILES and f"{directory}{slash}{_LOCK_FILE}" in protect):
+            yield path
 
 
 def _simple(path: str, before: str | None, after: str | None, effect: Effect, reason: str) -> Iterator[FieldChange]:
@@ -128,8 +146,8 @@ def _workspaces(wanted: tuple[Workspace, ...], there: tuple[Workspace, ...]) -> 
         if old != new:
             yield FieldChange(
                 f"workspaces.{target}",
-                mode_text(old) if old else None,
-                mode_text(new) if new else None,
+                mode_text(old, new) if old else None,
+                mode_text(new, old) if new else None,
                 "live",
                 "workspaces come and go while the machine runs",
             )
@@ -200,7 +218,7 @@ def given_to(spec: DesiredSandbox) -> tuple[str, ...]:
     """What of this host a new sandbox gets, in sentences without their subject."""
     return (
         *(f"sees {each.source} ({mode_text(each)})" for each in spec.workspaces),
-        *(f"is given {each}" for each in spec.taken),
+        *(f"is given {each}" for each in told_together(spec.taken)),
         *(f"is reached at {each.text.rpartition(':')[0]}" for each in spec.ports),
     )
 

@@ -14,6 +14,8 @@ from sandboxfile.model.plan import (
     AttachWorkspace,
     BuildImage,
     CreateSandbox,
+    CreateVolume,
+    GrowVolume,
     Operation,
     Plan,
     PreparePlatform,
@@ -22,8 +24,19 @@ from sandboxfile.model.plan import (
     UpdateRecord,
 )
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
-from sandboxfile.names import SandboxId
-from sandboxfile.planning.tools import DISKS, EROFS, FILE_SERVER, ID_MAPPER, MACHINE, MODULES, ZSTD, Tool, tools_for
+from sandboxfile.names import SandboxId, VolumeId
+from sandboxfile.planning.tools import (
+    DISKS,
+    EROFS,
+    EXT4,
+    FILE_SERVER,
+    ID_MAPPER,
+    MACHINE,
+    MODULES,
+    ZSTD,
+    Tool,
+    tools_for,
+)
 
 _MIB, _GIB = 1 << 20, 1 << 30
 OVERHEAD = 200 * _MIB  # of host memory for a sandbox besides its own: QEMU, supervisor, file server
@@ -75,7 +88,8 @@ def check_fit(
     images = [operation.template for operation in operations if isinstance(operation, BuildImage)]
     found = [*_memory(operations, specs, capacity), *_processors(operations, specs, capacity)]
     found += _build_room(images, capacity, any(isinstance(each, PreparePlatform) for each in operations))
-    found += _sandbox_room(operations, capacity)
+    volumes = {volume.id: volume.size for _, observed in plans for volume in observed.volumes}
+    found += _sandbox_room(operations, volumes, capacity)
     return _ordered(found, _missing(_needed(operations, specs), capacity), overcommit)
 
 
@@ -194,16 +208,23 @@ def _origin_size(origin: Origin) -> int:
     return _ESSENTIAL + _NAMED * len(origin.packages)
 
 
-def _sandbox_room(operations: Sequence[Operation], capacity: Capacity) -> Iterator[Diagnostic]:
-    specs = [operation.spec for operation in operations if isinstance(operation, CreateSandbox)]
-    total = sum(spec.resources.disk for spec in specs)
+def _sandbox_room(
+    operations: Sequence[Operation], there: Mapping[VolumeId, int], capacity: Capacity
+) -> Iterator[Diagnostic]:
+    """New disks and volumes, and by how much volumes that are `there` become larger."""
+    disks = {str(each.spec.id): each.spec.resources.disk for each in operations if isinstance(each, CreateSandbox)}
+    furnished = [each for each in operations if isinstance(each, CreateVolume | GrowVolume)]
+    volumes = {str(each.id): each.size - there.get(each.id, 0) for each in furnished}
+    total = sum(disks.values()) + sum(volumes.values())
     if total > capacity.state.free:
-        names = ", ".join(str(spec.id) for spec in specs)
+        named = [f"the disks of {', '.join(disks)}"] if disks else []
+        named += [f"the volumes {', '.join(volumes)}"] if volumes else []
+        bounds = [*["`resources.disk`"][: len(disks)], *["`size`"][: len(volumes)]]
         yield warning(
             "Little room",
-            f"the disks of {names} can grow to {_about(total)} in {capacity.state.place},"
+            f"{' and '.join(named)} can grow by {_about(total)} in {capacity.state.place},"
             f" where {_about(capacity.state.free)} are free.",
-            hint="they take what is in them, no more; `resources.disk` bounds it",
+            hint=f"they take what is in them, no more; {' and '.join(bounds)} {'bound' if bounds[1:] else 'bounds'} it",
         )
 
 
@@ -221,6 +242,8 @@ def _needed(operations: Sequence[Operation], specs: Mapping[SandboxId, DesiredSa
                 tools = tools_for(template.recipe)
             case CreateSandbox():
                 tools = (DISKS,)
+            case CreateVolume():
+                tools = (DISKS, EXT4)
             case StartSandbox(id):
                 spec = specs.get(id)
                 tools = (*MACHINE, ID_MAPPER, *((FILE_SERVER,) if spec and spec.workspaces else ()))

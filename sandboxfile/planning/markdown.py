@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sandboxfile.diagnostics import Diagnostic, has_errors
 from sandboxfile.model.plan import Change, Plan, Shift
 from sandboxfile.planning.render import change_lines, summary
+from sandboxfile.planning.trusting import Doubt
 
 LIMIT = 60_000  # characters; GitHub takes 65,536
 _LOST_NAMED = 50
@@ -18,13 +19,14 @@ _CELL = 200  # characters of a cell of the table
 _PLAIN = re.compile(r"[^A-Za-z0-9 ]")
 
 
-def to_markdown(plan: Plan, diagnostics: Iterable[Diagnostic] = ()) -> str:
-    """The comment. `diagnostics` are told besides those of the plan."""
+def to_markdown(plan: Plan, diagnostics: Iterable[Diagnostic] = (), doubts: Sequence[Doubt] = ()) -> str:
+    """The comment. `diagnostics` are told besides those of the plan, `doubts` are those of its files."""
     found = (*plan.diagnostics, *diagnostics)
     parts = _Parts()
     parts.add(f"### sbx plan: {code(plan.project)}\n")
     widens = [shift for change in plan.changes for shift in change.shifts if shift.direction == "widens"]
-    for block in (*widens_blocks(widens), *_lost(plan), *_problems(found), *_orphans(plan), _verdict(plan)):
+    first = (*widens_blocks(widens), *_lost(plan), *_problems(found), *_doubted(doubts))
+    for block in (*first, *_orphans(plan), _verdict(plan)):
         parts.add(block)
     if plan.changes:
         parts.add("| | Object | Action | Why |\n|---|---|---|---|")
@@ -89,7 +91,9 @@ def _lost(plan: Plan) -> Iterator[str]:
     if lost:
         yield "> [!CAUTION]"
         yield f"> **THE DISK IS LOST of {len(lost)} sandbox{'' if len(lost) == 1 else 'es'}:** everything outside"
-        yield f"> the workspaces. {', '.join(_cell(_name(change)) for change in lost[:_LOST_NAMED])}"
+        checkpoints = sum(change.checkpoints for change in lost)
+        more = f", and {checkpoints} checkpoint{'' if checkpoints == 1 else 's'}" if checkpoints else ""
+        yield f"> the workspaces{more}. {', '.join(_cell(_name(change)) for change in lost[:_LOST_NAMED])}"
         if len(lost) > _LOST_NAMED:
             yield f"> and {len(lost) - _LOST_NAMED} more"
         yield ""
@@ -103,6 +107,17 @@ def _problems(diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
         lines = [f"{item.severity.value}: {item.summary}: {_cut(item.detail)}" for item in found[:_LOST_NAMED]]
         more = [f"and {len(found) - _LOST_NAMED} more"] if len(found) > _LOST_NAMED else []
         yield f"{fenced([*lines, *more])}\n"
+
+
+def _doubted(doubts: Sequence[Doubt]) -> Iterator[str]:
+    if doubts:
+        yield "> [!WARNING]"
+        yield "> **A sandbox could have written these files, and they are not as they were approved**"
+        yield "> (`up --yes` refuses this plan):"
+        yield f"> {', '.join(_cell(doubt.words) for doubt in doubts[:_LOST_NAMED])}"
+        if len(doubts) > _LOST_NAMED:
+            yield f"> and {len(doubts) - _LOST_NAMED} more"
+        yield ""
 
 
 def _orphans(plan: Plan) -> Iterator[str]:

@@ -27,7 +27,7 @@ from sandboxfile.planning.selection import is_named, select
 from sandboxfile.planning.sleeping import needed_awake, starts
 from sandboxfile.planning.snapshot import observation_fingerprint
 from sandboxfile.planning.volumes import NOTHING, Deletion, delete_volumes, furnish, pass_on
-from sandboxfile.planning.widening import planned_shifts, template_shifts
+from sandboxfile.planning.widening import built_by_host, planned_shifts, shifts_to, template_shifts
 
 
 def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -> Plan:
@@ -91,7 +91,7 @@ def removal(
 ) -> Part:
     """Delete one sandbox, or put it aside. `protected`: the file says so, whether that was applied or not."""
     part = Part(found.id)
-    part.say("delete", cause, loses_disk=True)
+    part.say("delete", cause, loses_disk=True, checkpoints=found.checkpoints)
     if guard(part, found, protected, allow_destroy, "deleting"):
         take_down(part, found, cause, keep=keep)
     return part
@@ -146,7 +146,10 @@ def _shifted(
 ) -> Iterable[Change]:
     """Its changes, with how it may do more or less by them, where whoever planned it has not said."""
     before = found.applied.spec if found is not None and found.applied is not None else None
-    shifts = planned_shifts(part.steps, before, templates, volumes)
+    if part.refused is not None:  # people are told what they would allow
+        shifts = shifts_to(part.refused, before, templates, volumes)
+    else:
+        shifts = planned_shifts(part.steps, before, templates, volumes)
     own = f"sandbox {part.id.name}"  # what is not its own is a volume's
     return [replace(each, shifts=each.shifts or shifts) if each.subject == own else each for each in part.changes]
 
@@ -198,7 +201,7 @@ def _reach(template: DesiredTemplate) -> tuple[str, ...]:
     """What its build takes and can reach: a Dockerfile whatever its builder can, steps in a machine what they may."""
     found: list[str] = []
     if template.recipe.origin.kind == "dockerfile":
-        found.append("its Dockerfile is built by this host's own builder, behind no policy of sbx")
+        found.append(built_by_host(template.recipe.origin))
     files = (file for step in template.recipe.steps for file in step.files)
     found += (f"its image gets {file.source} as {file.target}" for file in files)
     if any(step.kind != "files" for step in template.recipe.steps):

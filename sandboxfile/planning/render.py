@@ -67,6 +67,13 @@ def change_lines(change: Change) -> Iterator[str]:
         yield "      !! ITS CONTENT IS LOST: everything on the volume"
     elif change.loses_disk:
         yield "      !! THE DISK IS LOST: everything in the sandbox outside its workspaces"
+    if change.checkpoints:
+        yield f"      !! and {checkpoints(change.checkpoints)}"
+
+
+def checkpoints(count: int) -> str:
+    """`its 3 checkpoints`."""
+    return "its checkpoint" if count == 1 else f"its {count} checkpoints"
 
 
 def _without_place(shift: Shift, change: Change) -> tuple[str, str]:
@@ -93,6 +100,7 @@ def _json_change(change: Change) -> dict[str, Any]:
         "action": change.action,
         "cause": change.cause,
         "loses_disk": change.loses_disk,
+        "loses_checkpoints": change.checkpoints,
         "fields": fields_json(change),
         "reach": list(change.reach),
         "widens": shifts_json(change.shifts, "widens"),

@@ -49,12 +49,16 @@ PLATFORM_KEY = "prepare platform"
 
 @dataclass(slots=True)
 class Part:
-    """What planning one sandbox gives: at most one change, its steps in order, refusals."""
+    """What planning one sandbox gives: at most one change, its steps in order, refusals.
+
+    `refused`: what its steps would have made of it, where there are none for that.
+    """
 
     id: SandboxId
     changes: list[Change] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     refusals: list[Diagnostic] = field(default_factory=list)
+    refused: DesiredSandbox | None = None
 
     def say(
         self,
@@ -63,9 +67,11 @@ class Part:
         fields: tuple[FieldChange, ...] = (),
         loses_disk: bool = False,
         reach: tuple[str, ...] = (),
+        checkpoints: int = 0,
     ) -> None:
         sentences = tuple(f"{self.id.name} {sentence}" for sentence in reach)
-        self.changes.append(Change(f"sandbox {self.id.name}", action, cause, fields, loses_disk, sentences))
+        subject = f"sandbox {self.id.name}"
+        self.changes.append(Change(subject, action, cause, fields, loses_disk, sentences, checkpoints=checkpoints))
 
     def do(self, key: str, operation: Operation, reason: str, also: tuple[str, ...] = ()) -> None:
         """Append a step that needs the one before it, and `also`."""
@@ -97,11 +103,14 @@ def converge(
         return part
     fields = field_changes(spec, found.applied, found.machine, content, found.stale_secrets)
     if cause := _replace_cause(found, fields) or ("you asked for it" if anew else None):
-        part.say("replace", cause, fields, loses_disk=True, reach=reach_changed(spec.policy, found.applied.spec.policy))
+        reach = reach_changed(spec.policy, found.applied.spec.policy)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach, checkpoints=found.checkpoints)
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
             # Nothing is lost for an image that cannot be built.
             take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)), keep=bool(source))
             _create(part, spec, source, cause)
+        else:
+            part.refused = spec
     elif spec.resources.disk < found.applied.spec.resources.disk:
         part.refusals.append(_shrinks(spec, found.applied))
     elif sleeps_on(spec, found, found.applied) and not wake:

@@ -36,7 +36,8 @@ def select(desired: DesiredState, options: PlanOptions) -> Selection:
         chosen = _with_dependencies(specs, named)
     else:
         chosen = {name for name, spec in specs.items() if _is_active(spec, options.profiles)}
-        problems += _left_out(specs, chosen)
+        # What is taken down is taken down whatever it waits for, and whoever asked for that.
+        problems += _left_out(specs, chosen) if options.goal == "up" else ()
     anew = frozenset(replica for name in options.replace for replica in known.get(name, ()))
     return Selection(tuple(spec for name, spec in specs.items() if name in chosen), anew, tuple(problems))
 

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sandboxfile.diagnostics import Severity, has_errors
-from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Resources, Workspace
-from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Mount, Resources, Volume, Workspace
+from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState, ObservedVolume
 from sandboxfile.model.plan import AttachWorkspace, Plan, PlanOptions, Step
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe
-from sandboxfile.names import SandboxId
+from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import OVERHEAD, Capacity, Room, as_warnings, check_builds, check_fit
 from sandboxfile.planning.tools import (
@@ -19,6 +19,7 @@ from sandboxfile.planning.tools import (
     BUILDER,
     ENGINE,
     EROFS,
+    EXT4,
     FILE_SERVER,
     ID_MAPPER,
     QEMU,
@@ -183,6 +184,33 @@ def test_disks_that_may_outgrow_the_host_are_a_warning_for_they_are_sparse():
     small = Room("/state", 1, 30 * GIB)
     assert said(up(sandbox(), sandbox("db")), state=small) == [("warning", "Little room")]
     assert said(up(sandbox()), state=small) == []
+
+
+def test_volumes_count_as_disks_do_and_those_that_grow_by_how_much():
+    small, data = Room("/state", 1, 30 * GIB), VolumeId("shop", "data")
+    held = sandbox(mounts=(Mount("/data", "data"),))
+
+    def told(*specs, size, found=()):
+        observed = ObservedState("shop", tuple(map(there, specs)) if found else (), volumes=found)
+        desired = DesiredState("shop", "/f", specs, (SHELL,), (Volume(data, size * GIB),))
+        planned = (plan(desired, observed, PlanOptions()), observed)
+        return [item.detail for item in check_fit([planned], replace(LARGE, state=small))]
+
+    assert told(held, size=10) == []
+    [detail] = told(held, size=15)
+    assert "the disks of shop/web and the volumes shop/data can grow by 35.0 GiB" in detail
+    assert told(held, size=45, found=(ObservedVolume(data, 20 * GIB),)) == []
+    [detail] = told(held, size=55, found=(ObservedVolume(data, 20 * GIB),))
+    assert detail.startswith("the volumes shop/data can grow by 35.0 GiB")
+
+
+def test_making_a_volume_takes_what_makes_its_file_system():
+    held = sandbox(mounts=(Mount("/data", "data"),))
+    observed = ObservedState("shop", (there(sandbox()),), {"d": "c"}, True)
+    desired = DesiredState("shop", "/f", (held,), (SHELL,), (Volume(VolumeId("shop", "data"), GIB),))
+    planned = (plan(desired, observed, PlanOptions()), observed)
+    [problem] = check_fit([planned], replace(LARGE, **without(EXT4)))
+    assert problem.summary == "Missing programs"
 
 
 # --- programs ----------------------------------------------------------------------------------------------------

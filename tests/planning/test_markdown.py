@@ -7,9 +7,11 @@ from html import unescape
 import pytest
 
 from sandboxfile.diagnostics import error, warning
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.plan import Change, FieldChange, Plan, Shift
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.markdown import LIMIT, code, fenced, to_markdown
+from sandboxfile.planning.trusting import Doubt
 
 FIELD = FieldChange("env.A", None, "(new value)", "live", "for processes started from now on")
 REPLACED = Change("sandbox web", "replace", "template changed", (FIELD,), True, ("web can now reach a.example:443",))
@@ -46,6 +48,15 @@ def test_it_has_a_loud_line_a_row_for_each_object_and_the_details_of_what_has_an
     assert "(`--remove-orphans` deletes them): <code>old</code>" in text
 
 
+def test_checkpoints_that_are_lost_are_counted():
+    def said(*checkpoints):
+        return to_markdown(replace(PLAN, changes=tuple(replace(REPLACED, checkpoints=count) for count in checkpoints)))
+
+    assert "> the workspaces. <code>web" in said(0)
+    assert "> the workspaces, and 1 checkpoint. <code>web" in said(1)
+    assert "> the workspaces, and 3 checkpoints. <code>web" in said(1, 2)
+
+
 def test_what_widens_comes_first_and_is_no_markup():
     shifts = (Shift("widens", "reach", "web can now reach ```evil"), Shift("tightens", "reach", "web is calm"))
     text = to_markdown(replace(PLAN, changes=(replace(REPLACED, shifts=shifts), CREATED)))
@@ -61,6 +72,16 @@ def test_what_widens_comes_first_and_is_no_markup():
     assert text.index("Widens") < text.index("THE DISK IS LOST")
     assert "! widens: web can now reach" in text
     assert "Widens" not in to_markdown(PLAN)
+
+
+def test_files_in_doubt_are_named_and_are_no_markup():
+    doubts = [Doubt(FileContent(f"/shop/{number}</code>@team", "sha256:0"), "changed", "/shop") for number in range(60)]
+    text = to_markdown(PLAN, (), doubts)
+    assert "(`up --yes` refuses this plan):" in text
+    assert "/shop/0</code>@team: changed, in the workspace /shop" in unescape(text)
+    assert "</code>@team" not in text
+    assert "> and 10 more" in text.splitlines()
+    assert "refuses" not in to_markdown(PLAN)
 
 
 def test_nothing_to_do_is_said():

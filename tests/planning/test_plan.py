@@ -168,7 +168,10 @@ def _found(name: str, fields: dict) -> ObservedSandbox:
     present, outdated = fields.get("disk_present", True), fields.get("outdated", False)
     stale = tuple(fields.get("stale_secrets", ()))
     asleep = fields.get("asleep", False)
-    return ObservedSandbox(applied.spec.id, status, applied, machine, present, None, outdated, stale, asleep)
+    checkpoints = fields.get("checkpoints", 0)
+    return ObservedSandbox(
+        applied.spec.id, status, applied, machine, present, None, outdated, stale, asleep, checkpoints
+    )
 
 
 def _machine(was: DesiredSandbox, status: str, fields: dict) -> Machine:

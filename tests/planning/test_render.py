@@ -16,7 +16,12 @@ PLAN = Plan(
     "f",
     (
         Change(
-            "sandbox web", "replace", "template changed", (FieldChange("template", None, "b", "replace", "r"),), True
+            "sandbox web",
+            "replace",
+            "template changed",
+            (FieldChange("template", None, "b", "replace", "r"),),
+            True,
+            checkpoints=2,
         ),
         Change("sandbox api", "update", "x", reach=("api can now reach api.example.com:443",)),
     ),
@@ -52,6 +57,7 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "action": "replace",
                 "cause": "template changed",
                 "loses_disk": True,
+                "loses_checkpoints": 2,
                 "fields": [{"path": "template", "before": None, "after": "b", "effect": "replace", "reason": "r"}],
                 "reach": [],
                 "widens": [],
@@ -62,6 +68,7 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "action": "update",
                 "cause": "x",
                 "loses_disk": False,
+                "loses_checkpoints": 0,
                 "fields": [],
                 "reach": ["api can now reach api.example.com:443"],
                 "widens": [],

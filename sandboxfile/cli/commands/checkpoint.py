@@ -24,6 +24,7 @@ from sandboxfile.host.checkpoints import (
     default_label,
     find_checkpoint,
     list_checkpoints,
+    refuse_taken,
     remove_checkpoint,
 )
 from sandboxfile.host.statedir import ensure_directories, hold_lock
@@ -75,6 +76,7 @@ async def _make(id: SandboxId, name: str, args: argparse.Namespace, console: Con
 
     layout = this_layout()
     ensure_directories(layout)
+    refuse_taken(layout.sandbox(id), name)  # before anything is said to be under way; whoever copies looks again
     async with (
         show_progress(console) as emit,
         working(f"checkpoint {id}", f"as {name}", emit) as report,

@@ -53,6 +53,9 @@ def run(args: argparse.Namespace, console: Console) -> int:
     new = SandboxId(UNMANAGED, args.new)
     if layout.sandbox(new).root.exists():
         raise HostError(f"there is a sandbox {new} already", hint="choose another name")
+    own = SandboxId(id.project, args.new)
+    if layout.sandbox(own).root.exists():  # in its directory NEW would mean that one, also to `rm`
+        raise HostError(f"{args.new} would be mistaken for {own}", hint="choose another name")
     if args.checkpoint is not None:
         find_checkpoint(layout.sandbox(id), args.checkpoint)
     old = read_record(layout.sandbox(id)).spec
@@ -83,7 +86,7 @@ def left_out(spec: DesiredSandbox) -> Iterator[str]:
     if spec.mounts:
         yield f"no volumes ({', '.join(mount.volume for mount in spec.mounts)})"
     if spec.depends_on:
-        yield f"nothing that it waits for ({', '.join(each.name for each in spec.depends_on)})"
+        yield f"no `depends_on` ({', '.join(each.name for each in spec.depends_on)})"
     if spec.protect:
         yield "no `protect`"
 

@@ -38,8 +38,9 @@ from sandboxfile.language.document import decode
 from sandboxfile.language.renaming import rename_sandbox
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.observed import Applied
-from sandboxfile.model.policy import NO_POLICY
+from sandboxfile.model.policy import NO_POLICY, Policy
 from sandboxfile.names import UNMANAGED, SandboxId
+from sandboxfile.planning.renaming import waits_renamed
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -53,13 +54,17 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """What is to be done: `applied` is the record that it rests on; `moved`: a killed one has done that already."""
+    """What is to be done: `applied` is the record that it rests on; `moved`: a killed one has done that already.
+
+    `policy` is what it has under the new name: layers and placeholders are called after their sandbox.
+    """
 
     old: SandboxId
     new: SandboxId
     applied: Applied
     proposal: Proposal | None
     moved: bool = False
+    policy: Policy | None = None
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
@@ -83,8 +88,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
 async def rename(renaming: Renaming, timeout: float) -> int:
     """Move the sandbox and write the file; both or neither, unless killed in between.
 
-    Killed then, the sandbox has its new name and the file the old one: the same command finishes it.
+    Killed then, the sandbox has its new name and the file the old one: the same command finishes it. Killed later, a
+    plan has what is left: records that have the old name.
     """
+    from sandboxfile.applying.following import follow  # here: not everybody starts an event loop
+
     layout, old, new = this_layout(), renaming.old, renaming.new
     ensure_directories(layout)
     async with hold_lock(layout.project_lock(old.project), f"rename {old}", timeout):
@@ -98,7 +106,9 @@ async def rename(renaming: Renaming, timeout: float) -> int:
         except BaseException:
             moving.move_back(layout, new, old)
             raise
-        moving.settle(layout, new)
+        moving.settle(layout, new, renaming.policy)
+        if new.project != UNMANAGED:
+            await follow(layout, old, new)
         history.forget(layout, old.project)  # it knows the sandbox by its old name
     return exits.OK
 
@@ -117,7 +127,8 @@ def _proposed(args: argparse.Namespace, layout: Layout, console: Console) -> Ren
     applied = read_record(layout.sandbox(old))
     if old.project == UNMANAGED:
         return Renaming(old, new, applied, None)
-    return Renaming(old, new, applied, _edit(old, args, applied, console))
+    proposal, policy = _edit(old, args, applied, console)
+    return Renaming(old, new, applied, proposal, policy=policy)
 
 
 def _unfinished(args: argparse.Namespace, layout: Layout, console: Console) -> Renaming:
@@ -127,13 +138,19 @@ def _unfinished(args: argparse.Namespace, layout: Layout, console: Console) -> R
         old = SandboxId(new.project, args.name.rpartition("/")[2])
         if new.name == args.new and new.project != UNMANAGED and paths.moved_record.exists():
             applied = read_record(paths)
-            return Renaming(old, new, applied, _edit(old, args, applied, console), moved=True)
+            proposal, policy = _edit(old, args, applied, console)
+            return Renaming(old, new, applied, proposal, moved=True, policy=policy)
     find_sandboxes([args.name], args)  # says that there is none
     raise AssertionError("unreachable")
 
 
-def _edit(old: SandboxId, args: argparse.Namespace, applied: Applied, console: Console) -> Proposal:
-    """The file with the new name, read as `up` would. Raises SandboxfileError, after showing why, when that fails."""
+def _edit(
+    old: SandboxId, args: argparse.Namespace, applied: Applied, console: Console
+) -> tuple[Proposal, Policy | None]:
+    """The file with the new name, read as `up` would. Raises SandboxfileError, after showing why, when that fails.
+
+    And the policy that the sandbox has with it; None when what was applied is not what the file asks for.
+    """
     path = editing.file_of(old, applied.source, args.file)
     before = read_file(path)
     now = _load(path, before, args, console)
@@ -154,7 +171,17 @@ def _edit(old: SandboxId, args: argparse.Namespace, applied: Applied, console: C
             f"{path} was not changed: with {args.new} in place of {old.name} it would ask for something else",
             hint="another file names it, or something counts for a sandbox of that name: rename it by hand",
         )
-    return Proposal(path, before, edited.encode(), NO_POLICY)
+    return Proposal(path, before, edited.encode(), NO_POLICY), _policy(now, after, old, args.new, applied)
+
+
+def _policy(now: DesiredState, after: DesiredState, old: SandboxId, new: str, applied: Applied) -> Policy | None:
+    """That of the edited file, when it differs from the applied one in names alone."""
+    before = next((spec.policy for spec in now.sandboxes if spec.id == old), None)
+    wanted = next((spec.policy for spec in after.sandboxes if spec.id.name == new), None)
+    if before != applied.spec.policy or wanted is None:
+        return None
+    same = [[replace(each, placeholder="") for each in policy.credentials] for policy in (before, wanted)]
+    return wanted if same[0] == same[1] else None
 
 
 def _load(path: Path, content: bytes, args: argparse.Namespace, console: Console) -> DesiredState:
@@ -178,5 +205,4 @@ def _means_the_same(before: DesiredState, after: DesiredState, old: str, new: st
 
 def _renamed(spec: DesiredSandbox, old: str, new: str) -> DesiredSandbox:
     id = replace(spec.id, name=new) if spec.id.name == old else spec.id
-    waits = tuple(sorted(replace(each, name=new) if each.name == old else each for each in spec.depends_on))
-    return replace(spec, id=id, depends_on=waits)
+    return replace(waits_renamed(spec, old, new), id=id)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from sandboxfile.cli.applying import add_apply_options
 from sandboxfile.cli.project import find_sandboxes
-from sandboxfile.cli.verbs import add_names, remove_even_unreadable, run_verb
+from sandboxfile.cli.verbs import add_names, remove_even_unreadable, run_verb, tell_others
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import NotFoundError
 from sandboxfile.names import SandboxId
@@ -30,4 +30,5 @@ def run(args: argparse.Namespace, console: Console) -> int:
     for name in args.names:
         with suppress(NotFoundError):
             found += find_sandboxes([name], args, several=True)
+    tell_others(found, args, console)
     return remove_even_unreadable(found, args, console)

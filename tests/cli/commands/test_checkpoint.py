@@ -64,6 +64,13 @@ def test_what_it_lacks_is_said(sbx, web):
     assert "no checkpoint none" in sbx("restore", "-y", "web", "none", code=1).stderr
 
 
+def test_a_label_that_is_taken_is_refused_before_anything_is_said_to_be_done(sbx, web):
+    assert "copying the disk" in sbx("checkpoint", "web", "good").stderr
+    said = sbx("checkpoint", "web", "good", code=1).stderr
+    assert said.startswith("error: there is a checkpoint good already\nhint: choose another label")
+    assert labels(sbx) == ["good"]
+
+
 def test_the_disk_as_it_is_is_lost_only_when_that_is_meant(sbx, web):
     sbx("checkpoint", "web", "good")
     write(web, b"now")
@@ -91,6 +98,14 @@ def test_a_fork_is_nobodys_file_s_and_lacks_what_only_one_can_have(sbx, web, lay
     assert labels(sbx, "web") == []
 
 
+def test_a_fork_is_not_called_as_a_sandbox_of_the_project_is(sbx, web, stopped, layout):
+    """In the project's directory `sbx rm db` would delete the other one."""
+    stopped("db")
+    assert "db would be mistaken for shop/db" in sbx("fork", "--no-start", "web", "db", code=1).stderr
+    assert "web would be mistaken for shop/web" in sbx("fork", "--no-start", "web", "web", code=1).stderr
+    assert not layout.sandbox(SandboxId(UNMANAGED, "web")).root.exists()
+
+
 def test_a_fork_is_held_to_what_is_enforced_now(sbx, web, layout, clean_home):
     place = clean_home / ".config/sandboxfile"
     place.mkdir(parents=True)
@@ -112,5 +127,8 @@ def test_what_a_fork_keeps_and_what_not():
         SandboxId(UNMANAGED, "other"), "dev", Image("d"), workspaces=old.workspaces, env=old.env
     )
     assert (new.profiles, new.service) == ((), "")
-    assert len(list(left_out(old))) == 4
+    assert list(left_out(old)) == [
+        "no published ports (127.0.0.1:1:2); `sbx forward` reaches it", "no volumes (data)", "no `depends_on` (db)",
+        "no `protect`",
+    ]  # fmt: skip
     assert list(left_out(new)) == []

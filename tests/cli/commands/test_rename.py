@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from sandboxfile import pipeline
+from sandboxfile.applying import following
 from sandboxfile.cli import editing
 from sandboxfile.errors import StaleError
 from sandboxfile.host import history, moving
 from sandboxfile.host.statedir import ensure_directories, read_record, try_lock
+from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.names import UNMANAGED, SandboxId
 
 FILE = """\
@@ -50,6 +53,21 @@ def test_it_keeps_its_disk_and_the_file_asks_for_the_same_under_the_new_name(sbx
     assert not layout.sandbox(DB).root.exists()
     assert history.read_before(layout, "shop") is None
     assert "loses" not in sbx("plan").stdout
+
+
+def test_the_records_are_as_the_file_asks_then_also_of_what_waits_for_it_and_of_its_policy(sbx, shop, layout):
+    shop.write_text(FILE + "    policy: {allow: [api.example.com]}\n")
+    sbx("up", "-y", "--overcommit")
+    sbx("rename", "-y", "db", "data")
+    asked = {spec.id: spec for spec in pipeline.load(shop, layout).desired.sandboxes}
+    assert {id: read_record(layout.sandbox(id)).spec for id in (WEB, DATA)} == asked
+
+
+def test_what_was_applied_otherwise_than_the_file_asks_stays_in_the_plan(sbx, shop, layout):
+    shop.write_text(FILE + "    policy: {allow: [api.example.com]}\n")
+    sbx("rename", "-y", "db", "data")
+    assert read_record(layout.sandbox(DATA)).spec.policy == NO_POLICY
+    assert "data can now reach api.example.com" in sbx("plan").stdout
 
 
 def test_without_a_terminal_and_without_yes_nothing_happens(sbx, shop, layout):
@@ -108,7 +126,9 @@ def test_a_file_that_was_changed_meanwhile_keeps_its_sandbox(sbx, shop, layout, 
     assert not layout.sandbox(DB).moved_record.exists()
 
 
-@pytest.mark.parametrize("place", [(moving, "move"), (editing, "write"), (moving, "settle"), (history, "forget")])
+@pytest.mark.parametrize(
+    "place", [(moving, "move"), (editing, "write"), (moving, "settle"), (following, "follow"), (history, "forget")]
+)
 def test_whatever_it_is_killed_at_the_same_command_finishes_it(sbx, shop, layout, monkeypatch, place):
     class Killed(BaseException):
         pass
