@@ -6,8 +6,8 @@ base   what coding agents use: a Docker daemon of its own, git and gh, Node.js, 
 and one for each agent that brings its own, by the agent's name.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping
+from functools import cache
 
 from sandboxfile.agents.reading import AGENTS, agent_template
 from sandboxfile.model.spec import Packages, Template
@@ -45,5 +45,31 @@ _PLAIN = {
         ),
     ),
 }
-_AGENTS = {name: template for name in AGENTS if (template := agent_template(name)) is not None}
-BUILTIN_TEMPLATES: Mapping[str, Template] = MappingProxyType({**_PLAIN, **_AGENTS})
+_NAMES = tuple(dict.fromkeys((*_PLAIN, *AGENTS)))  # an agent brings its own, or there is a plain one of its name
+
+
+class _Builtin(Mapping[str, Template]):
+    """All of them by name. An agent's is read when it is first asked for: few are in one run, their names often."""
+
+    def __getitem__(self, name: str) -> Template:
+        return _template(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in _NAMES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
+
+@cache
+def _template(name: str) -> Template:
+    template = _PLAIN.get(name) or (agent_template(name) if name in AGENTS else None)
+    if template is None:
+        raise KeyError(name)
+    return template
+
+
+BUILTIN_TEMPLATES: Mapping[str, Template] = _Builtin()

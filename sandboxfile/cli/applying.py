@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Awaitable, Callable
 from functools import partial
 
+import anyio
+
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.approving import ask_approvals
@@ -16,6 +18,7 @@ from sandboxfile.cli.views.progress import show_progress
 from sandboxfile.cli.widening import denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import SandboxfileError, StaleError
+from sandboxfile.model.events import Event
 from sandboxfile.model.plan import Plan
 
 LOCK_TIMEOUT = 30.0  # seconds
@@ -50,13 +53,6 @@ def add_fit_option(parser: argparse.ArgumentParser) -> None:
     """For commands that build or start: what to do when this host is too small for it."""
     parser.add_argument(
         "--overcommit", action="store_true", help="go on although memory or disk may not be enough for all of it"
-    )
-
-
-def add_frozen_option(parser: argparse.ArgumentParser) -> None:
-    """For commands that may build: the lock is to hold."""
-    parser.add_argument(
-        "--frozen", action="store_true", help="fail when a template is not exactly as sandbox.lock has it"
     )
 
 
@@ -140,20 +136,36 @@ async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
         at = f" at: {', '.join(steps)}" if steps else ""
         console.say(f"an earlier sbx was interrupted{at}; going on from what is there")
 
-    async with show_progress(console) as emit:
-        outcome = await pipeline.apply_plan(
-            plan,
-            this_layout(),
-            emit,
-            lock_timeout=args.lock_timeout,
-            parallel=args.parallel,
-            on_interrupted=tell_interrupted,
-        )
+    begun = False
+
+    def note(event: Event) -> None:
+        nonlocal begun
+        begun = True
+        emit(event)
+
+    try:
+        async with show_progress(console) as emit:
+            outcome = await pipeline.apply_plan(
+                plan,
+                this_layout(),
+                note,
+                lock_timeout=args.lock_timeout,
+                parallel=args.parallel,
+                on_interrupted=tell_interrupted,
+            )
+    except anyio.get_cancelled_exc_class():  # Ctrl-C or a signal
+        if begun:
+            console.say(_goes_on(plan))
+        raise
     for key, error in outcome.failed:
         if not isinstance(error, SandboxfileError):
             raise error  # our own bug
         console.failure(error, about=key)
     if not outcome.ok:
-        back = "; `sbx rollback` goes back" if plan.history == "begins" else ""
-        console.say(f"what was done stays done; the same command goes on from there{back}")
+        console.say(_goes_on(plan))
     return exits.OK if outcome.ok else exits.FAILED
+
+
+def _goes_on(plan: Plan) -> str:
+    back = "; `sbx rollback` goes back" if plan.history == "begins" else ""
+    return f"what was done stays done; the same command goes on from there{back}"

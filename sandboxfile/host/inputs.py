@@ -99,6 +99,7 @@ def gather(
         git.identity,
         others,
         configuration,
+        "" if project else here,  # what a command asks for is in no file
     )
 
 

@@ -8,13 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sandboxfile.host.apt_sources import OVERRIDE, debian_sources, entries_in, read_sources
 from sandboxfile.host.files import as_read
 from sandboxfile.host.npm_config import Written, npm_config
-from sandboxfile.host.pip_config import PREFIXES, PipConfig, pip_config
 from sandboxfile.resolve.inputs import PresetFacts, Registry
+
+if TYPE_CHECKING:
+    from sandboxfile.host.pip_config import PipConfig
 
 _SUITE = "trixie"  # every suite of Debian that is not rolling comes from the same places
 
@@ -24,9 +27,9 @@ def preset_facts(
     home: Path,
     environ: Mapping[str, str],
     root: Path = Path("/"),
-    prefixes: tuple[Path, ...] = PREFIXES,
+    prefixes: tuple[Path, ...] = (),
 ) -> Mapping[str, PresetFacts]:
-    """Facts about these presets. System files are looked for below `root`; `prefixes` are Python's."""
+    """Facts about these presets. System files are looked for below `root`; `prefixes` are Python's, else this one's."""
     look: dict[str, Callable[[], PresetFacts]] = {
         "npm": lambda: _npm(home, environ, root),
         "pip": lambda: _pip(home, environ, root, prefixes),
@@ -46,11 +49,13 @@ def _npm(home: Path, environ: Mapping[str, str], root: Path) -> PresetFacts:
 
 
 def _pip(home: Path, environ: Mapping[str, str], root: Path, prefixes: tuple[Path, ...]) -> PresetFacts:
-    config = pip_config(home, environ, root, prefixes)
+    from sandboxfile.host.pip_config import PREFIXES, pip_config  # here: few policies allow it, and it reads archives
+
+    config = pip_config(home, environ, root, prefixes or PREFIXES)
     return replace(_indexes(config), files=config.files)
 
 
-def _indexes(config: PipConfig) -> PresetFacts:
+def _indexes(config: "PipConfig") -> PresetFacts:
     own = config.default
     found = own is not None or config.index is not None or bool(config.extra) or config.no_index
     if config.no_index:

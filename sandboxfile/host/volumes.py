@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 
-import anyio
-
 from sandboxfile.errors import BusyError, NotFoundError
 from sandboxfile.host.durable import write_atomic
 from sandboxfile.host.layout import Layout, VolumePaths
@@ -78,6 +76,8 @@ async def hold_volume(layout: Layout, id: VolumeId, holder: SandboxId) -> int:
 
 async def lock_volume(layout: Layout, id: VolumeId) -> int:
     """The lock alone, for a change that no sandbox may see. Waits for the end of a machine that was killed."""
+    import anyio  # here: who only looks starts no event loop
+
     paths = layout.volume(id)
     deadline = anyio.current_time() + _PATIENCE
     while paths.disk.exists():

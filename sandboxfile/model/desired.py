@@ -12,6 +12,7 @@ from sandboxfile.names import SandboxId, VolumeId
 
 Mode = Literal["ro", "rw"]
 NO_AGENT = "shell"
+DEFAULT_PROTECT = (".git/config", ".git/hooks")  # of every `rw` workspace, besides the project's own files
 PLACES = 16  # for workspaces and volumes in one sandbox
 Restart = Literal["no", "on-failure", "always"]
 # What has to be true of a sandbox before those that depend on it are started.
@@ -163,7 +164,8 @@ class DesiredState:
 
     Everything is sorted by name; `templates` are all of the file and the built-in ones in use. Sandboxes of all
     profiles are in it: which of them are meant is the planner's to say (`PlanOptions.profiles`).
-    `files`: all that it was read from, and where more would have been read from.
+    `files`: all that it was read from, and where more would have been read from. `chosen`: the profiles that `.env`, or
+    a file in its place, asks for; those of the environment are the caller's to know.
     """
 
     project: str
@@ -172,3 +174,4 @@ class DesiredState:
     templates: tuple[DesiredTemplate, ...] = ()
     volumes: tuple[Volume, ...] = ()
     files: tuple[FileContent, ...] = field(default=(), compare=False)
+    chosen: tuple[str, ...] = field(default=(), compare=False)

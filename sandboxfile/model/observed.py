@@ -85,7 +85,8 @@ class ObservedSandbox:
     `problem` says why the record cannot be used (unreadable, newer version), and then `applied` is None.
     `outdated`: a machine of these sizes would be started otherwise now (another version of this program did it).
     `stale_secrets`: credentials of which a running machine was given another value than the environment has now.
-    `asleep`: it is stopped because nothing was done in it for its `idle_stop`; the next use starts it.
+    `asleep`: it is stopped because nothing was done in it for its `idle_stop`; the next use starts it. `checkpoints`:
+    how many it has, that go with it.
     """
 
     id: SandboxId
@@ -97,6 +98,7 @@ class ObservedSandbox:
     outdated: bool = False
     stale_secrets: tuple[str, ...] = ()
     asleep: bool = False
+    checkpoints: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,8 @@ class Change:
     """One object's change. `subject`: `template NAME`, `sandbox NAME`, `volume NAME` or `platform`; `cause`: why.
 
     `reach` says what it can reach, or what of that changes, a sentence each: `web can now reach api.example.com:443`.
-    `shifts`: the same and everything else by which it may do more or less than before.
+    `shifts`: the same and everything else by which it may do more or less than before. `checkpoints`: how many are lost
+    with the disk.
     """
 
     subject: str
@@ -61,6 +62,7 @@ class Change:
     loses_disk: bool = False
     reach: tuple[str, ...] = ()
     shifts: tuple[Shift, ...] = ()
+    checkpoints: int = 0
 
 
 # --- steps: one effect each --------------------------------------------------------------------------------------
@@ -303,6 +305,11 @@ class Plan:
     files: tuple[FileContent, ...] = field(default=(), compare=False)
     whole: bool = field(default=True, compare=False)
     history: History = "leaves"
+
+    @property
+    def widenings(self) -> tuple[Shift, ...]:
+        """All by which something may do more than before, in the order of `changes`."""
+        return tuple(shift for change in self.changes for shift in change.shifts if shift.direction == "widens")
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,9 +40,10 @@ class WholeFile(Strict):
     def span(self, *path: str | int) -> Span | None:
         """Where this part is written: a scalar's value, else its key; the nearest enclosing part when it was not."""
         path = (*self._origins.get(path[:2], path[:2]), *path[2:])
-        while path and path not in self._spans:
+        spans = self._spans  # once: each look at a private attribute goes a long way through pydantic
+        while path and path not in spans:
             path = path[:-1]
-        return self._spans.get(path)
+        return spans.get(path)
 
     def made_from(self, origins: Mapping[Path, Path]) -> Self:
         """A copy, parts of which (`("sandboxes", NAME)`) are written where another part is."""

@@ -45,7 +45,7 @@ class Held:
 def resolve_credentials(file: SandboxFile, name: str, inputs: ResolveInputs) -> tuple[Held, Diagnostics]:
     """What the sandbox `name` holds, and what is wrong with that."""
     agent = agent_of(file, name)
-    place = written_place(file.span(*agent_path(file, name)))
+    place = written_place(file.span(*agent_path(file, name)), inputs)
     listed = dict(listed_secrets(file, name))
     found = [item for secret in listed if (item := _of_secret(file, inputs, secret))]
     missing: list[Service] = []
@@ -60,7 +60,7 @@ def resolve_credentials(file: SandboxFile, name: str, inputs: ResolveInputs) -> 
             origin = AGENT + agent.name
             found.append(_credential(service.name, source, service.injections, variable, service, origin, place))
     credentials = sorted(found, key=lambda item: item.name)
-    rules = [*_agent_rules(agent, place), *_secret_rules(file, credentials, listed)]
+    rules = [*_agent_rules(agent, place), *_secret_rules(file, credentials, listed, inputs)]
     problems = [*_clashes(file, name, listed, credentials)]
     if missing and len(missing) == len(agent.services):
         problems.append(_nothing_for(file, name, agent, missing))
@@ -106,7 +106,7 @@ def _of_secret(file: SandboxFile, inputs: ResolveInputs, name: str) -> Credentia
     variable = secret.env
     if not secret.inject and service is not None:
         injections, variable = service.injections, secret.env or service.variables[0]
-    place = written_place(file.span("secrets", name))
+    place = written_place(file.span("secrets", name), inputs)
     return _credential(name, source_of(secret, inputs), injections, variable, service, SECRET + name, place)
 
 
@@ -242,14 +242,16 @@ def _agent_rules(agent: Agent, place: str) -> Iterator[Rule]:
         yield Rule(pattern.text, origin=origin, place=place)
 
 
-def _secret_rules(file: SandboxFile, credentials: Sequence[Credential], listed: dict[str, Path]) -> Iterator[Rule]:
+def _secret_rules(
+    file: SandboxFile, credentials: Sequence[Credential], listed: dict[str, Path], inputs: ResolveInputs
+) -> Iterator[Rule]:
     for item in credentials:
         if item.name not in listed:
             continue  # the agent's own
         for number, each in enumerate(item.injections):
             written = ("secrets", item.name, "inject", number, "host")
             path = written if file.secrets[item.name].inject else listed[item.name]
-            yield from _rules_for((each,), item.origin, written_place(file.span(*path)))
+            yield from _rules_for((each,), item.origin, written_place(file.span(*path), inputs))
 
 
 def _rules_for(injections: Sequence[Injection], origin: str, place: str) -> Iterator[Rule]:

@@ -17,6 +17,11 @@ def merge(layers: Iterable[Mapping[str, str | None]], environment: Mapping[str, 
     return tuple(sorted((name, value) for name, value in found.items() if value is not None))
 
 
+def passed_on(merged: Mapping[str, str | None], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Which of these variables have the value that they have in `environment`, sorted."""
+    return tuple(sorted(name for name, value in merged.items() if value is None and name in environment))
+
+
 def layers_of(
     sandbox: Sandbox, files: Mapping[str, Mapping[str, str | None]], inputs: ResolveInputs
 ) -> Iterator[Mapping[str, str | None]]:

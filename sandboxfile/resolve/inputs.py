@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
@@ -117,6 +118,7 @@ class ResolveInputs:
     the name and the address that git has on this host, looked up where `git_needed`. `beside` are the files that shape
     the sandboxes besides `file`, `lock` and env_files, there or not; `paths` has facts about them as well.
     `configuration` is what of this user and machine shapes them: policy files, and what clients are configured by.
+    `here` is the directory that the names of files were given in; empty where those are not paths.
     """
 
     file: str
@@ -134,6 +136,7 @@ class ResolveInputs:
     git_identity: tuple[str, str] | None = None
     beside: tuple[str, ...] = ()
     configuration: tuple[FileContent, ...] = ()
+    here: str = ""
 
     @property
     def base(self) -> str:
@@ -158,9 +161,17 @@ def project_of(file: SandboxFile, inputs: ResolveInputs) -> str:
     return inputs.project or file.name or name_from(posixpath.basename(inputs.base))
 
 
-def written_place(span: Span | None) -> str:
-    """`sandbox.yaml:12:9`: the project's file may have been named by any path."""
-    return "" if span is None else f"{posixpath.basename(span.file)}:{span.line}:{span.column}"
+def written_place(span: Span | None, inputs: ResolveInputs) -> str:
+    """`team/policy.yaml:12:9`: from the project's directory, wherever commands are given; absolute outside of it."""
+    if span is None:
+        return ""
+    return f"{_written_file(span.file, inputs.base, inputs.here, inputs.home)}:{span.line}:{span.column}"
+
+
+@lru_cache  # thousands of rules are of a few files
+def _written_file(file: str, base: str, here: str, home: str) -> str:
+    path = absolute(file, here, home)
+    return path.removeprefix(f"{base.rstrip('/')}/")
 
 
 def paths_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:

@@ -4,7 +4,6 @@ Names are looked up in the file, then the user's, then the machine's; a policy o
 file and those beneath it only, so no project can change what they stand on. Used by `resolve.policies` alone.
 """
 
-import posixpath
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,7 +15,7 @@ from sandboxfile.model.spec import EXTENDS_LIMIT, Path, PolicyFile, PolicySpec, 
 from sandboxfile.model.template import Recipe
 from sandboxfile.policy.patterns import Pattern, parse_pattern
 from sandboxfile.resolve.chains import MANAGERS, Chain, template_of
-from sandboxfile.resolve.inputs import ResolveInputs
+from sandboxfile.resolve.inputs import ResolveInputs, written_place
 from sandboxfile.resolve.presets import preset_problems, preset_rules
 
 
@@ -181,11 +180,10 @@ class PolicyBook:
         return (replace(rule, pattern=pattern.text),) if isinstance(pattern, Pattern) else ()
 
     def _place(self, index: int, span: Span | None) -> str:
-        """`sandbox.yaml:12:9` for the project's file, which may have been named by any path."""
-        if span is None:
-            return ""
-        file = posixpath.basename(span.file) if index == 0 else span.file
-        return f"{file}:{span.line}:{span.column}"
+        """`team/policy.yaml:12:9` for files of the project; those of user and machine are named wholly."""
+        if span is None or index == 0:
+            return written_place(span, self.inputs)
+        return f"{span.file}:{span.line}:{span.column}"
 
 
 def _composed(given: Collection[str], bases: list[Layer], own: Layer) -> Layer:

@@ -13,7 +13,7 @@ from sandboxfile.resolve import workspaces
 from sandboxfile.resolve.chains import given, template_of
 from sandboxfile.resolve.credentials import agent_of
 from sandboxfile.resolve.dependencies import dependencies_of, profiles_of
-from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, read_env_files
+from sandboxfile.resolve.environment import check_passed_on, layers_of, merge, passed_on, read_env_files
 from sandboxfile.resolve.health import healthcheck_of, idle_stop_of
 from sandboxfile.resolve.identity import check_identity, identity_variables
 from sandboxfile.resolve.inputs import ResolveInputs, env_files_needed, project_of, sources_needed
@@ -57,7 +57,7 @@ def resolve(file: SandboxFile, inputs: ResolveInputs) -> tuple[DesiredState | No
     held = policies.sandboxes
     whole = [replace(item, policy=held[item.id.name]) for item in sandboxes if item and item.id.name in held]
     for sandbox in whole:
-        problems += check_leaks(file, sandbox)
+        problems += check_leaks(file, sandbox, inputs)
     if not file.whole or has_errors(problems) or len(whole) < len(sandboxes):
         return None, in_order(problems)
     wanted = (
@@ -162,16 +162,19 @@ def _sandbox(
         depends_on=dependencies_of(parts.scale, id.name),
         profiles=profiles_of(parts.scale, id.name),
         service=parts.scale.service.get(id.name, ""),
-        taken=tuple(_taken(layers, (*beneath.env_file, *own.env_file), inputs)),
+        taken=tuple(_taken(layers, template.passed_on, (*beneath.env_file, *own.env_file), inputs)),
     )
 
 
 def _taken(
-    layers: Sequence[Mapping[str, str | None]], env_files: Sequence[str], inputs: ResolveInputs
+    layers: Sequence[Mapping[str, str | None]],
+    built_with: Sequence[str],
+    env_files: Sequence[str],
+    inputs: ResolveInputs,
 ) -> Iterator[str]:
-    """What of this host comes into the environment inside, in words."""
+    """What of this host comes into the environment inside, or into the image, in words."""
     merged = {name: value for layer in layers for name, value in layer.items()}
-    for name in sorted(name for name, value in merged.items() if value is None and name in inputs.environment):
+    for name in sorted({*passed_on(merged, inputs.environment), *built_with}):
         yield f"{name} of the environment of sbx"
     inside = inputs.paths[inputs.base].real
     for path in dict.fromkeys(inputs.paths[inputs.absolute(each)].real for each in env_files):

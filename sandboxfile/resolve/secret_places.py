@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from sandboxfile.agents import SERVICES, find_agent, find_service
+from sandboxfile.agents import find_agent, find_service, service_of_variable
 from sandboxfile.diagnostics import Diagnostic, Span, error, warning
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.spec import Path, SandboxFile
@@ -33,17 +33,16 @@ def _wrong(source: LoadedFile, item: Placed, field: str) -> str | None:
     return None
 
 
-def check_leaks(file: SandboxFile, sandbox: DesiredSandbox) -> Iterator[Diagnostic]:
+def check_leaks(file: SandboxFile, sandbox: DesiredSandbox, inputs: ResolveInputs) -> Iterator[Diagnostic]:
     """Variables of a sandbox that have the value which its credentials keep outside, or which a service is known by."""
     held = {item.variable: item.placeholder for item in sandbox.policy.credentials if item.variable}
     wanted = {name for service in find_agent(sandbox.agent).services for name in find_service(service).variables}
-    passed = {name for service in SERVICES for name in find_service(service).variables}
     for variable, value in sandbox.env:
         span, from_host = _written(file, sandbox.id.name, variable)
         if not value or value == held.get(variable):
             continue
-        if variable in held or variable in wanted or (variable in passed and from_host):
-            where = f" ({written_place(span)})" if span is not None else ""
+        if variable in held or variable in wanted or (from_host and service_of_variable(variable)):
+            where = f" ({written_place(span, inputs)})" if span is not None else ""
             detail = f"`{variable}` of `{sandbox.id.name}`{where} is set: if that is a key, it is inside."
             hint = "remove it from the environment; `secrets` or `agent` give its requests the key and keep it outside"
             # Shown without its line where the value itself may stand in it.

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
-from sandboxfile.model.desired import Workspace
+from sandboxfile.model.desired import DEFAULT_PROTECT, Workspace
 from sandboxfile.model.spec import Workspace as WrittenWorkspace
 from sandboxfile.resolve.inputs import PathFact, ResolveInputs
 
-DEFAULT_PROTECT = (".git/config", ".git/hooks")
 # Of the host: kernel interfaces, never somebody's files. Of the guest: its own, or ours (/run/sbx).
 _KERNEL = ("/proc", "/sys", "/dev")
 _SYSTEM_INSIDE = ("/proc", "/sys", "/dev", "/run", "/var/run", "/boot")

@@ -7,7 +7,6 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.approvals import Approval, approvals_needed, read_approvals
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.credential import Credential, SecretSource
-from sandboxfile.secrets.sources import read
 from sandboxfile.secrets.values import SecretError, usable
 
 _AGENT = "agent "  # how the origin of what an agent can use begins: it may do without
@@ -62,6 +61,8 @@ def _is_approved(credential: Credential, approved: frozenset[Approval]) -> bool:
 def _failure(
     source: SecretSource, layout: Layout, environ: Mapping[str, str], tell_errors: bool
 ) -> SandboxfileError | None:
+    from sandboxfile.secrets.sources import read  # here: who has no secrets pays nothing for where they are kept
+
     try:
         read(source, layout, environ, tell_errors=tell_errors)
     except SandboxfileError as exc:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sandboxfile.agents import builtin
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES, DEFAULT_TEMPLATE
 from sandboxfile.model.spec import Template
 
@@ -29,3 +30,19 @@ def test_the_default_is_the_small_one():
     assert DEFAULT_TEMPLATE in BUILTIN_TEMPLATES
     assert not BUILTIN_TEMPLATES[DEFAULT_TEMPLATE].docker
     assert BUILTIN_TEMPLATES["base"].docker
+
+
+def test_an_agents_template_is_read_when_it_is_asked_for(monkeypatch):
+    read = []
+    monkeypatch.setattr(builtin, "agent_template", lambda name: read.append(name) or BUILTIN_TEMPLATES["base"])
+    builtin._template.cache_clear()
+    try:
+        assert "claude" in BUILTIN_TEMPLATES
+        assert "nobody" not in BUILTIN_TEMPLATES
+        assert len(list(BUILTIN_TEMPLATES)) == len(BUILTIN_TEMPLATES) == len(set(BUILTIN_TEMPLATES))
+        assert BUILTIN_TEMPLATES.get("nobody") is None
+        assert read == []
+        assert BUILTIN_TEMPLATES["claude"] is BUILTIN_TEMPLATES["claude"]
+        assert read == ["claude"]
+    finally:
+        builtin._template.cache_clear()

@@ -2,7 +2,11 @@
 
 import argparse
 import io
+import os
+import signal
+from dataclasses import replace
 
+import anyio
 import pytest
 
 from sandboxfile import pipeline
@@ -10,7 +14,7 @@ from sandboxfile.cli import applying, exits
 from sandboxfile.cli.views.console import Console
 from sandboxfile.diagnostics import error
 from sandboxfile.errors import MachineError, SandboxfileError, StaleError
-from sandboxfile.model.events import Outcome
+from sandboxfile.model.events import Outcome, StepStarted
 from sandboxfile.model.plan import Change, Plan, Step, StopSandbox
 from sandboxfile.names import SandboxId
 
@@ -111,6 +115,20 @@ def test_failed_steps_are_told_with_all_they_know(console, applied):
     assert go(console, PLAN, yes=True) == exits.FAILED
     said = console.err.getvalue()
     assert "error: start web: QEMU died\nhint: look\n  last words\n" in said
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_who_interrupts_what_has_begun_is_told_that_the_same_command_goes_on(begun, console, monkeypatch):
+    async def apply_plan(plan, layout, emit, **options):
+        if begun:
+            emit(StepStarted(STOP.key, STOP.reason))
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(pipeline, "apply_plan", apply_plan)
+    with pytest.raises(KeyboardInterrupt):
+        go(console, replace(PLAN, history="begins"), yes=True)
+    assert ("the same command goes on from there; `sbx rollback` goes back\n" in console.err.getvalue()) == begun
 
 
 def test_our_own_mistake_in_a_step_comes_out_as_it_is(console, applied):

@@ -91,6 +91,11 @@ def test_the_readme_lists_the_commands_and_exit_codes_as_they_are():
     [
         (["plam"], exits.USAGE, "did you mean plan"),
         (["--colour"], exits.USAGE, "unrecognized arguments: --colour"),
+        (["--no-colour", "up"], exits.USAGE, "did you mean --no-color?"),
+        (["up", "--parallle=2"], exits.USAGE, "did you mean --parallel"),
+        (["run", "shell", "--nmae", "x"], exits.EXEC_FAILED, "did you mean --name?"),
+        (["exec", "--iteractive", "box", "ls"], exits.EXEC_FAILED, "did you mean --interactive?"),
+        (["network", "log", "--follw"], exits.USAGE, "did you mean --follow"),
         (["up", "--parallel", "0"], exits.USAGE, "--parallel"),
         (["plan", "--detailed"], exits.USAGE, "--detailed"),
         (["logs", "--main", "--console", "box"], exits.USAGE, "not allowed with"),
@@ -191,6 +196,26 @@ def test_shared_options_go_before_or_after_the_verb_and_short_ones_give_way():
     assert (log.file, log.follow, log.names) == ("x", True, ["box"])
     assert parser.parse_args(["network", "-f", "x", "log"]).file == "x"
     assert parser.parse_args(["policy", "show", "-f", "x", "box"]).file == "x"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["up", "--wiat"], "did you mean --wait"),
+        (["up", "-f", "x", "--quite-other"], "sbx up --help"),
+        (["validate", "extra"], "sbx validate --help"),
+        (["create", "shell", "--zzz"], "sbx create --help"),
+        (["network", "log", "--quite-other"], "sbx network log --help"),
+    ],
+)
+def test_what_a_verb_does_not_know_it_refuses_itself(words, hint, console, capsys):
+    with pytest.raises(SystemExit):
+        run(words, console)
+    said = capsys.readouterr().err
+    verb = " ".join(word for word in words[:2] if word in ("network", "log") or word == words[0])
+    assert said.startswith(f"usage: sbx {verb} ")
+    assert said.count("usage:") == 1
+    assert f"\nhint: {hint}" in said
 
 
 def test_the_command_inside_keeps_its_options():

@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "team-layers"
 TODAY = "2026-11-21"
 NOTHING_MORE = Given()
 # What is asked for, and the place that says no.
-TEAM_HOST, TEAM_RANGE = ("paste.example.net", "policy.yaml:7:9"), ("203.0.113.9", "policy.yaml:8:9")
+TEAM_HOST, TEAM_RANGE = ("paste.example.net", "team/policy.yaml:7:9"), ("203.0.113.9", "team/policy.yaml:8:9")
 MACHINE_HOST = ("wiki.internal.example.com", "machine-policy.yaml:8:9")
 MACHINE_RANGE = ("198.51.100.7", "machine-policy.yaml:9:9")
 ALL = (TEAM_HOST, TEAM_RANGE, MACHINE_HOST, MACHINE_RANGE)
@@ -126,10 +126,10 @@ def test_what_the_project_allows_is_held_by_the_rule_above_it(load, text):
 @pytest.mark.parametrize(
     ("target", "place"),
     [
-        ("PASTE.example.net.", "policy.yaml:7:9"),
-        ("3405803785", "policy.yaml:8:9"),
-        ("0xcb.0.0x71.9", "policy.yaml:8:9"),
-        ("[::ffff:203.0.113.9]", "policy.yaml:8:9"),
+        ("PASTE.example.net.", "team/policy.yaml:7:9"),
+        ("3405803785", "team/policy.yaml:8:9"),
+        ("0xcb.0.0x71.9", "team/policy.yaml:8:9"),
+        ("[::ffff:203.0.113.9]", "team/policy.yaml:8:9"),
         ("internal.example.com", "machine-policy.yaml:8:9"),
         ("a.b.c.INTERNAL.example.com", "machine-policy.yaml:8:9"),
         ("0306.063.0144.07", "machine-policy.yaml:9:9"),
@@ -265,7 +265,7 @@ def test_a_command_that_allows_a_host_is_told_which_rule_still_holds(load, sbx, 
     code, said = sbx("network", "proxy", "--allow-host", "paste.example.net", "--policy", "allow", "shop/web")
     assert code == exits.OK
     assert 'still blocked: paste.example.net:443 is blocked by rule "paste.example.net" of policy team' in said
-    assert "policy.yaml:7:9" in said
+    assert "team/policy.yaml:7:9" in said
     policy = read_record(paths).spec.policy
     assert any(rule.pattern == "paste.example.net" for rule in policy.own.allow)
     assert_held(policy)

@@ -82,7 +82,7 @@ class Host:
         return self
 
     def inputs(self, text: str) -> tuple[SandboxFile, ResolveInputs]:
-        file, _, problems = load(text, "/any/where/sandbox.yaml", self.policies.names)
+        file, _, problems = load(text, self.file, self.policies.names)
         assert file is not None
         assert not has_errors(problems)
         self.facts.setdefault(self.file, PathFact("file", self.file))

@@ -28,6 +28,21 @@ def test_a_variable_without_value_comes_from_the_environment_or_is_absent(host):
     assert dict(sandbox.env) == {"SET": "value", "FROM_FILE": "v"}
 
 
+def test_what_of_the_environment_of_sbx_comes_in_is_told_for_sandboxes_and_for_builds(host):
+    """Each that is merged with it: variables inside, arguments of a Dockerfile (also of a template's base)."""
+    host.environment = {"INSIDE": "v", "BUILT": "w", "OTHER": "x", "GIVEN": "y"}
+    host.source("context", f"{BASE}/ctx", "d", "Dockerfile")
+    built = "build: {context: ctx, args: {BUILT: , INSIDE: , UNSET: , GIVEN: here}}"
+    for template in ("image", "upon"):
+        sandbox = host.only(
+            f"templates: {{image: {{{built}}}, upon: {{base: image, run: [make]}}}}\n"
+            f"sandboxes: {{web: {{template: {template}, env: [INSIDE]}}}}"
+        )
+        assert sandbox.taken == ("BUILT of the environment of sbx", "INSIDE of the environment of sbx")
+    host.environment = {}
+    assert host.only(f"templates: {{image: {{{built}}}}}\nsandboxes: {{web: {{template: image}}}}").taken == ()
+
+
 def test_nothing_else_of_the_environment_gets_in(host):
     host.environment = {"SECRET": "x"}
     assert host.only("sandboxes: {web: {}}").env == ()

@@ -2,11 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.main import VERBS, VerbParser, build_parser
 from sandboxfile.cli.project import find_upward, known_sandboxes, project_here, this_layout
 from sandboxfile.cli.views.console import Console
+from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.volumes import volume_ids
 from sandboxfile.names import UNMANAGED, SandboxId
 
@@ -80,7 +82,7 @@ def names(verb: str, args: argparse.Namespace) -> list[str]:
         return _names_in_file(args)
     if verb not in _EXISTING:
         return []
-    here = project_here(args)
+    here = _project(args)
     return [_shown(id, here) for id in known_sandboxes(this_layout())]
 
 
@@ -89,9 +91,15 @@ def _of_agents(verb: str, args: argparse.Namespace) -> list[str]:
 
     if verb == "create":
         return list(AGENTS)
-    here = project_here(args)
+    here = _project(args)
     there = [_shown(id, here) for id in known_sandboxes(this_layout()) if id.project in (here, UNMANAGED)]
     return list(dict.fromkeys([*AGENTS, *there, *(_names_in_file(args) if args.file or find_upward() else ())]))
+
+
+def _project(args: argparse.Namespace) -> str | None:
+    with suppress(SandboxfileError):
+        return project_here(args)
+    return None
 
 
 def _shown(id: SandboxId, here: str | None) -> str:

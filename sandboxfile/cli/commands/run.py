@@ -107,6 +107,8 @@ def named(word: str, here: Here) -> SandboxId | None:
     if "/" in word:
         return next((id for id in known if f"{id.project}/{id.name}" == word), None)
     mine, unmanaged = SandboxId(here.project or "", word), SandboxId(UNMANAGED, word)
+    if mine in known:
+        here.check_project()
     if mine in known or (here.project and word in here.sandboxes):
         return mine
     if unmanaged in known:

@@ -16,14 +16,14 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.applying import (
     add_apply_options,
     add_fit_option,
-    add_frozen_option,
     fit_of,
     plan_and_apply,
 )
 from sandboxfile.cli.commands.rollback import after_failure
-from sandboxfile.cli.planning_options import add_plan_options, plan_options, tell_unknown_profiles
+from sandboxfile.cli.planning_options import add_frozen_option, add_plan_options, plan_options, tell_unknown_profiles
 from sandboxfile.cli.project import load_project, this_layout
 from sandboxfile.cli.running import run_async
+from sandboxfile.cli.trusting import check_choice
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.sandboxes import main_process
 from sandboxfile.cli.widening import add_widening_option
@@ -60,8 +60,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     desired = load_project(args, console)
-    options = plan_options(args)
+    options = plan_options(args, desired.chosen)
     tell_unknown_profiles(args, desired, console)
+    if desired.chosen and not args.profile:
+        check_choice(desired, args)
 
     async def make_plans() -> list[Plan]:
         return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]

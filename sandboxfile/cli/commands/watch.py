@@ -16,14 +16,14 @@ from sandboxfile.cli import exits
 from sandboxfile.cli.applying import (
     add_apply_options,
     add_fit_option,
-    add_frozen_option,
     fit_of,
     plan_and_apply,
     show_plan,
 )
-from sandboxfile.cli.planning_options import add_plan_options, plan_options
+from sandboxfile.cli.planning_options import add_frozen_option, add_plan_options, plan_options
 from sandboxfile.cli.project import find_file, given_with, show_diagnostics, show_problems, this_layout
 from sandboxfile.cli.running import run_async
+from sandboxfile.cli.trusting import doubts_of, doubts_told
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.cli.watching import Look, changed, look_at
@@ -37,6 +37,7 @@ from sandboxfile.host.variables import DOT_ENV
 from sandboxfile.model.plan import Plan
 from sandboxfile.pipeline import Loaded
 
+_STAYS = "everything stays as it is until that is right"
 _LOADS = 5  # how often in a row a file that names new ones is loaded
 
 
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, console: Console) -> int:
             code = run_async(partial(_wait, files, before, console))
         except KeyboardInterrupt:
             console.say("")
-            return exits.OK
+            return exits.INTERRUPTED
         if code != exits.OK:  # a signal
             return code
 
@@ -79,7 +80,7 @@ def look(
 
     Whatever goes wrong is said, and is no end.
     """
-    before = look_at(files)
+    before, loading = look_at(files), True
     try:
         for _ in range(_LOADS):
             before = look_at(files)
@@ -88,14 +89,22 @@ def look(
             known, files = files, found if loaded.desired is not None else files | found
             if files <= known:
                 break
+        loading = False
         _show_and_apply(loaded, args, console)
     except SandboxfileError as exc:
         console.failure(exc)
+        _tell_stays(loading, console)
     except OSError as exc:
         if exc.filename is None:
             raise
         console.error(f"{exc.filename}: {exc.strerror}")
+        _tell_stays(loading, console)
     return files, {path: before.get(path) for path in files}
+
+
+def _tell_stays(loading: bool, console: Console) -> None:
+    if loading:
+        console.say(_STAYS)
 
 
 def _show_and_apply(loaded: Loaded, args: argparse.Namespace, console: Console) -> None:
@@ -104,7 +113,7 @@ def _show_and_apply(loaded: Loaded, args: argparse.Namespace, console: Console) 
     show_diagnostics(failed, loaded.sources, console)
     desired = loaded.desired
     if desired is None or has_errors(failed):
-        console.say("everything stays as it is until that is right")
+        console.say(_STAYS)
         return
     options = plan_options(args)
 
@@ -114,6 +123,7 @@ def _show_and_apply(loaded: Loaded, args: argparse.Namespace, console: Console) 
     if args.no_apply or not (args.yes or console.interactive):
         for plan in anyio.run(make_plans):
             show_plan(plan, args, console)
+            doubts_told(doubts_of(plan), console)
     else:
         plan_and_apply(make_plans, args, console)
 

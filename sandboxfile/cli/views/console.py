@@ -1,7 +1,10 @@
 """Where text goes: data to standard output, talk to standard error, colour only where a person looks at it."""
 
+import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -62,7 +65,21 @@ class Console:
     def ask(self, question: str) -> bool:
         """Ask a yes-or-no question; anything but yes is no."""
         print(f"{question} [y/N] ", end="", file=self.err, flush=True)
-        answer = self.source.readline()
+        with _interruptible():
+            answer = self.source.readline()
         if not answer.endswith("\n"):
             self.say("")
         return answer.strip().lower() in ("y", "yes")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the waiting at once: what an event loop does instead comes to pass when an answer is there."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,5 +1,6 @@
 """A plan for people (planning's own text, in colour) and for machines. Pure."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sandboxfile.cli.views.console import Console
@@ -7,6 +8,7 @@ from sandboxfile.cli.views.diagnostics import to_json
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.model.plan import Plan
 from sandboxfile.planning import render
+from sandboxfile.planning.trusting import Doubt
 
 # By the first word of a line: planning's symbols for actions, and its mark for what is lost.
 _COLORS = {
@@ -35,6 +37,7 @@ def _colored(line: str, console: Console) -> str:
     return console.style(line, *_COLORS.get(line.strip().partition(" ")[0], ()))
 
 
-def plan_object(plan: Plan) -> dict[str, Any]:
-    """The object of `plan --format json`; its keys are public surface."""
-    return {**render.to_json(plan), "diagnostics": to_json(plan.diagnostics)}
+def plan_object(plan: Plan, doubts: Sequence[Doubt] = ()) -> dict[str, Any]:
+    """The object of `plan --format json`; its keys are public surface. `doubts`: for which `up --yes` refuses it."""
+    told = [{"path": doubt.file.path, "state": doubt.state, "directory": doubt.directory} for doubt in doubts]
+    return {**render.to_json(plan), "diagnostics": to_json(plan.diagnostics), "doubts": told}

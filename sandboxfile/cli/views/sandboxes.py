@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,14 +41,26 @@ def _cells(sandbox: ObservedSandbox, now: datetime) -> list[str]:
 
 
 def _status(sandbox: ObservedSandbox) -> str:
-    """`running (healthy)`, as people know it from Docker."""
+    """`running (healthy)`, as people know it from Docker; with what keeps it from being as its file wants it."""
     check = sandbox.machine.check if sandbox.machine is not None else "none"
     notes = [
         *(["disk missing"] if not sandbox.disk_present else []),
         *(["asleep"] if sandbox.asleep else []),
+        *_unfinished(sandbox),
         *([check if check != "starting" else "health: starting"] if check != "none" else []),
     ]
     return f"{sandbox.status} ({', '.join(notes)})" if notes else sandbox.status
+
+
+def _unfinished(sandbox: ObservedSandbox) -> Iterator[str]:
+    """Of one that runs: its setup, which goes on or has failed (the record does not say which), or its main process."""
+    if sandbox.machine is None:
+        return
+    applied, main = sandbox.applied, sandbox.machine.main
+    if applied is not None and applied.setup_done < len(applied.spec.setup):
+        yield "setup not finished"
+    if main.status in ("exited", "waiting"):
+        yield f"main process exited {main.exit_code}{', to be started again' if main.status == 'waiting' else ''}"
 
 
 def summary(sandbox: ObservedSandbox) -> dict[str, Any]:

@@ -31,6 +31,19 @@ def test_a_stopped_sandbox_has_moved_and_what_the_file_asks_for_now_does_not_cou
     assert (found["id"], found["status"]) == ("shop/web", "stopped")
 
 
+def test_of_a_wrong_file_the_name_is_enough(sbx, here, project):
+    (project / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {nah: 1}}\n")
+    assert sbx("drift").stdout.startswith("No drift")
+
+
+def test_a_file_that_says_no_name_is_told_what_is_wrong_with_it(sbx, project):
+    (project / "sandbox.yaml").write_text("name: Not A Name\nsandboxes: {web: {nah: 1}}\n")
+    said = sbx("drift", code=1).stderr
+    assert "which project is meant is unclear" in said
+    assert "sandbox.yaml:1:7: " in said
+    assert "sandbox.yaml:2:19: Unknown field" in said
+
+
 def test_a_deleted_disk_is_told_loudly(sbx, here, stopped):
     stopped("web").disk.unlink()
     assert "!! THE DISK IS LOST" in sbx("drift", code=2).stdout

@@ -10,6 +10,8 @@ import time
 import pexpect
 import pytest
 
+from sandboxfile.host.trust import expose
+
 FILE = "name: shop\nsandboxes:\n  web: {}\n"
 WATCHING = re.compile(r"watching \d+ files")
 
@@ -81,7 +83,7 @@ def test_without_a_terminal_plans_are_shown_for_every_file_that_counts(watch, pr
     (project / "team/more.yaml").write_text("sandboxes: {more: {}}\n")
     assert "+ sandbox more" in watching.said(5)
     assert not list(layout.sandboxes.glob("*/*")) if layout.sandboxes.exists() else True
-    assert watching.end(signal.SIGINT) == 0
+    assert watching.end(signal.SIGINT) == 130
     assert "Traceback" not in watching.log.read_text()
 
 
@@ -93,10 +95,20 @@ def test_a_file_that_is_wrong_or_gone_for_a_moment_is_no_end(watch, project):
     file.write_text("sandboxes: [\n")
     assert "sandbox.yaml:2:1" in watching.said(2)
     file.unlink()
-    assert "there is no file" in watching.said(3)
+    said = watching.said(3)
+    assert "there is no file" in said
+    assert "everything stays as it is" in said
     file.write_text(FILE)
     assert "+ sandbox web" in watching.said(4)
     assert watching.end(signal.SIGTERM) == 128 + signal.SIGTERM
+
+
+def test_who_only_looks_is_told_which_files_are_in_doubt(watch, project, layout):
+    (project / "sandbox.yaml").write_text(FILE)
+    expose(layout, dict.fromkeys([str(project)], frozenset()))
+    said = watch("--no-apply").said(1)
+    assert "`up --yes` refuses this plan" in said
+    assert f"{project}/sandbox.yaml: new" in said
 
 
 def test_at_a_terminal_it_asks_and_no_is_no_end(project, environment):
@@ -113,7 +125,7 @@ def test_at_a_terminal_it_asks_and_no_is_no_end(project, environment):
         child.sendintr()
         child.expect(pexpect.EOF)
         child.wait()
-        assert child.exitstatus == 0
+        assert child.exitstatus == 130
     finally:
         child.close(force=True)
 

@@ -176,6 +176,21 @@ def test_the_list_says_how_healthy_each_is_and_which_ones_sleep():
     assert [summary(each)["asleep"] for each in (RUNNING, asleep)] == [False, True]
 
 
+def test_the_list_says_whose_main_process_has_ended_and_whose_setup_has_not():
+    def shown(machine, applied=APPLIED, **changed):
+        sandbox = replace(RUNNING, applied=applied, machine=machine, **changed)
+        return listing([sandbox], NOW).splitlines()[1].partition("claude")[2].partition("/code")[0].strip()
+
+    begun = replace(APPLIED, setup_done=0)
+    failed = replace(MACHINE, main=MainProcess("exited", 3))
+    assert shown(failed) == "running (main process exited 3)"
+    assert shown(replace(failed, check="unhealthy")) == "running (main process exited 3, unhealthy)"
+    again = replace(MACHINE, main=MainProcess("waiting", 1, 4))
+    assert shown(again) == "running (main process exited 1, to be started again)"
+    assert shown(MACHINE, begun) == "running (setup not finished)"
+    assert shown(None, begun, status="stopped") == "stopped"
+
+
 def test_the_page_says_what_is_looked_at_and_why_that_failed():
     shown = page(checked("unhealthy", "it exited with 1\nrefused\n\x1b[31m"), {}, NOW).splitlines()
     assert "healthcheck   probe 'a b' (every 5s, 30s at most, 2 failures in a row)" in shown

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from sandboxfile import pipeline
 from sandboxfile.cli.applying import add_apply_options, plan_and_apply
+from sandboxfile.cli.belonging import others_told
 from sandboxfile.cli.project import project_here, this_layout
 from sandboxfile.cli.views.console import Console
-from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.cli.views.text import did_you_mean, harmless
 from sandboxfile.errors import NotFoundError
-from sandboxfile.host.volumes import volume_ids
+from sandboxfile.host.volumes import volume_ids, volume_source
 from sandboxfile.model.plan import Plan
 from sandboxfile.names import VolumeId
 
@@ -25,6 +26,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     unclear = any("/" not in name and [id.name for id in known].count(name) != 1 for name in args.names)
     here = project_here(args) if unclear else None
     ids = [match_volume(name, known, here) for name in args.names]
+    for sentence in others_told(args.names, {id: volume_source(layout, id) for id in ids}, args.file):
+        console.say(harmless(sentence))
 
     async def make_plans() -> list[Plan]:
         return await pipeline.make_volume_deletions(ids, layout)
