@@ -93,10 +93,12 @@ if TYPE_CHECKING:
         Sandbox,
         SandboxfileError,
         SecretsNotReady,
+        Shift,
         apply,
         load,
         plan,
         render,
+        rollback,
     )
 
 __version__ = "0.1.0"
@@ -114,10 +116,12 @@ __all__ = [
     "Sandbox",
     "SandboxfileError",
     "SecretsNotReady",
+    "Shift",
     "apply",
     "load",
     "plan",
     "render",
+    "rollback",
 ]
 
 

@@ -8,16 +8,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import anyio.to_thread
+from typing import TYPE_CHECKING, Literal
 
 from sandboxfile.diagnostics import Diagnostics, error, has_errors, in_order
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.agent_files import workspace_credentials
 from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
-from sandboxfile.host.history import kept, read_before
 from sandboxfile.host.inputs import contents_of, gather
 from sandboxfile.host.layout import MACHINE_POLICY, SANDBOX_FILES, Layout
 from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
@@ -26,13 +23,13 @@ from sandboxfile.host.project_files import located, overrides_of, read_named
 from sandboxfile.host.reading import DISK, Reader
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
 from sandboxfile.host.trust import expose, remembered
-from sandboxfile.host.variables import Variables, read_variables
+from sandboxfile.host.variables import PROFILES, Variables, chosen_profiles, read_variables
+from sandboxfile.language.concealing import concealed
 from sandboxfile.language.document import decode
 from sandboxfile.language.loading import Text, load_files
 from sandboxfile.language.tree import Node
 from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
-from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import (
     CreateSandbox,
@@ -45,10 +42,9 @@ from sandboxfile.model.plan import (
 )
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
-from sandboxfile.observe import observe
+from sandboxfile.observe import observe, writable_now
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import as_warnings, check_fit
-from sandboxfile.planning.rollback import plan_rollback
 from sandboxfile.planning.trusting import ABSENT, closed_by, contents, covers, digest_of, guards_of
 from sandboxfile.planning.verbs import Verb, plan_volume_deletion
 from sandboxfile.resolve.locking import LockState, cached_problems, lock_problems, lock_state
@@ -58,7 +54,11 @@ from sandboxfile.resolve.project import resolve
 from sandboxfile.resolve.taking import Asked, with_variables
 from sandboxfile.secrets.needs import problems
 
+if TYPE_CHECKING:  # only who applies has any
+    from sandboxfile.model.events import Event, Outcome
+
 NOWHERE = Path("/dev/null/sandbox.yaml")  # nothing can be there, and so no lock either
+_ANYBODY = "sandboxes: {any: {}}\n"  # asks for nothing: what it is held to, user and machine enforce
 # What comes of it when this host lacks something for a plan: a refusal; one of missing programs alone; words.
 Fit = Literal["refuse", "overcommit", "warn"]
 
@@ -195,6 +195,9 @@ def _load(
 
     files = load_files(texts, values, partial(read_named, read=reader.read))
     file, found = load_project(files, policies.names)
+    found = concealed(found, files.brought)
+    if file is not None and any(spec.profiles for spec in (file.defaults, *file.sandboxes.values())):
+        values()  # as Compose does: they may say which profiles are meant
     used = variables[0] if variables else Variables()
     sources = {**policies.sources, **used.sources, **files.sources}
     problems += used.problems
@@ -208,9 +211,11 @@ def _load(
     desired, more = resolve(file, inputs)
     if desired is not None and asked:
         desired = with_variables(desired, asked[0], os.environ)
+        desired = replace(desired, chosen=() if PROFILES in os.environ else chosen_profiles(used.values))
     tests = policy_tests(file, inputs) if file.whole else ()
     root = files.document.root
     read = contents((*_texts(used.sources, files.sources, beside, command), *contents_of(inputs)))
+    more = concealed(more, files.brought)
     loaded = Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
     return replace(loaded, files=read, configuration=contents(_pairs(inputs.configuration)))
 
@@ -267,11 +272,19 @@ async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions,
 
 async def make_rollback(project: str, layout: Layout, *, allow_destroy: bool = False, fit: Fit | None = None) -> Plan:
     """What makes a project as it was before the last apply. Raises NotFoundError when nothing tells how that was."""
+    # Imported here, as in `apply_plan`: to plan costs less without, and is done more often.
+    from sandboxfile.host.history import kept, read_before
+    from sandboxfile.planning.rollback import held_today, plan_rollback
+
     before = read_before(layout, project)
     if before is None:
         raise NotFoundError(f"nothing is known of how {project} was before", hint="`sbx up` remembers it")
     observed = await observe(layout, project)
+    anybody = load_command(_ANYBODY, layout)
+    enforced = anybody.desired.sandboxes[0].policy.layers if anybody.desired is not None else ()
+    before = held_today(before, (layer for layer in enforced if layer.enforced))
     made = plan_rollback(before, observed, kept(layout, project), allow_destroy)
+    made = made if anybody.desired is not None else refused(made, anybody.diagnostics)
     return fitted([(made, observed)], layout, fit)[0]
 
 
@@ -327,20 +340,28 @@ def secret_problems(
     return in_order(problems(credentials, layout, os.environ, run_commands, tell_errors=tell_errors))
 
 
+async def _expose(layout: Layout, plan: Plan) -> None:
+    """Remember what agents can write to by this plan. Raises StateError."""
+    opened, left = guards_of(plan), remembered(layout, closed_by(plan))
+    if opened or left:
+        expose(layout, opened, left, await writable_now(layout))
+
+
 async def apply_plan(
     plan: Plan,
     layout: Layout,
-    emit: Callable[[Event], None],
+    emit: "Callable[[Event], None]",
     *,
     lock_timeout: float = 0.0,
     parallel: int = 4,
     on_interrupted: Callable[[tuple[str, ...]], None] | None = None,
-) -> Outcome:
+) -> "Outcome":
     """Carry a plan out, alone on its project; waits up to `lock_timeout` seconds for that.
 
     `on_interrupted` is told the steps that an earlier, killed apply was at. Raises BusyError, StaleError.
     """
-    # Imported here: to plan costs less without, and is done more often.
+    import anyio.to_thread
+
     from sandboxfile.applying.drivers import HostDrivers
     from sandboxfile.applying.executor import execute
     from sandboxfile.applying.journal import Journal, interrupted_steps
@@ -353,11 +374,11 @@ async def apply_plan(
         if steps is not None and on_interrupted is not None:
             on_interrupted(steps)
         await anyio.to_thread.run_sync(sweep, layout, plan.project)
-        expose(layout, guards_of(plan), remembered(layout, closed_by(plan)), [file.path for file in plan.files])
+        await _expose(layout, plan)
         remembering = Remembering(layout, plan)
         with Journal(layout.journal(plan.project), plan) as journal:
 
-            def note(event: Event) -> None:
+            def note(event: "Event") -> None:
                 remembering.note(event)
                 journal.note(event)
                 emit(event)

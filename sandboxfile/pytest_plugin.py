@@ -160,8 +160,8 @@ def _failing() -> Iterator[None]:
     try:
         yield
     except SandboxfileError as exc:
-        notes = getattr(exc, "__notes__", [])
-        pytest.fail("\n".join([str(exc), *notes]), pytrace=False)
+        problem = "\n".join([str(exc), *getattr(exc, "__notes__", [])])
+        raise pytest.fail.Exception(problem, pytrace=False) from None  # else pytest shows both
 
 
 @contextmanager

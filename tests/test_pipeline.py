@@ -15,7 +15,7 @@ from sandboxfile.applying import machines, storage
 from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError, StateError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
-from sandboxfile.host.trust import read_trust
+from sandboxfile.host.trust import approve, read_trust
 from sandboxfile.host.volumes import record_source
 from sandboxfile.images import cache
 from sandboxfile.images.boot.platform import platform_digest
@@ -350,6 +350,19 @@ def protected(file, layout, **options):
     return loaded.desired.sandboxes[-1].workspaces[0].protect
 
 
+def test_what_is_wrong_is_told_without_the_values_of_variables(file, layout):
+    (file.parent / ".env").write_text("TOKEN=hunter2-s3cret\n")
+    file.write_text(
+        "sandboxes: {a: {workspaces: ['./${TOKEN}/x']}, b: {template: '${TOKEN}'}, c: {env_file: '${TOKEN}.env'}}\n"
+    )
+    first = pipeline.load(file, layout).diagnostics
+    file.write_text("sandboxes: {a: {workspaces: ['./${TOKEN}/x']}, c: {env_file: '${TOKEN}.env'}}\n")
+    found = [*first, *pipeline.load(file, layout).diagnostics]
+    assert {"Unknown template", "Workspace not found"} <= {each.summary for each in found}, found
+    assert all("${TOKEN}" in each.detail for each in found)
+    assert "hunter2" not in str(found)
+
+
 def test_variables_come_from_the_files_beside_and_agents_cannot_change_those(file, layout, monkeypatch):
     file.write_text("sandboxes: {web: {workspaces: [.], env: {A: '${A:-none}'}, policy: {allow: ['${HOST}']}}}\n")
     (file.parent / "ci.env").write_text("A=ci\nHOST=ci.example.com\n")
@@ -396,6 +409,39 @@ def test_every_file_that_shapes_a_sandbox_is_kept_from_it_there_or_not(file, lay
     assert {"sandbox.yaml", "sandbox.lock", *others} <= set(protected(file, layout))
     [web] = load(file, layout).sandboxes
     assert {"A": "more", "B": "other"}.items() <= dict(web.env).items()
+
+
+def test_a_rule_says_which_file_it_is_of_from_the_projects_directory_wherever_that_is_named_from(
+    file, layout, monkeypatch
+):
+    (file.parent / "team").mkdir()
+    (file.parent / "team" / "policy.yaml").write_text("policies:\n  team: {enforce: true, block: [a.example.com]}\n")
+    (file.parent.parent / "shared.yaml").write_text("policies:\n  ours: {enforce: true, block: [b.example.com]}\n")
+    file.write_text(
+        "include: [team/policy.yaml, ../shared.yaml]\nsandboxes: {web: {policy: {allow: [c.example.com]}}}\n"
+    )
+    outside = f"{file.parent.parent}/shared.yaml"
+    expected = {f"{outside}:2:33", "team/policy.yaml:2:33", "sandbox.yaml:2:36"}
+
+    def policy(named, there):
+        monkeypatch.chdir(there)
+        [web] = load(Path(named), layout).sandboxes
+        return web.policy
+
+    found = [
+        policy(file, "/"),
+        policy("sandbox.yaml", file.parent),
+        policy("../sandbox.yaml", file.parent / "team"),
+        policy(f"{file.parent.name}/sandbox.yaml", file.parent.parent),
+    ]
+    assert [{rule.place for layer in each.layers for rule in (*layer.allow, *layer.block)} for each in found] == [
+        expected
+    ] * 4
+    elsewhere = [
+        replace(layer, place="x", block=tuple(replace(each, place="x") for each in layer.block))
+        for layer in found[0].layers
+    ]
+    assert replace(found[0], layers=tuple(elsewhere)) == found[0]
 
 
 def test_a_link_that_a_sandbox_can_put_where_an_override_would_be_is_refused(file, layout, clean_home):
@@ -522,6 +568,28 @@ def test_the_volumes_of_another_file_are_not_deleted_and_not_mounted(file, layou
         assert [each.summary for each in made.diagnostics] == ["Project name in use"]
     other.unlink()
     assert plan(file, layout, goal="down", volumes=True).steps
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_approved_files_are_sealed_before_the_first_step_unless_something_inside_may_have_them(
+    file, layout, monkeypatch, running
+):
+    seen = []
+
+    async def execute(*_, **__):
+        seen.append(sorted(read_trust(layout).seals))
+        raise HostError("stopped here")
+
+    async def writable_now(_):
+        return {str(file.parent)}
+
+    monkeypatch.setattr("sandboxfile.applying.executor.execute", execute)
+    if running:
+        monkeypatch.setattr(pipeline, "writable_now", writable_now)
+    approve(layout, load(file, layout).files)
+    with pytest.raises(HostError):
+        apply(plan(file, layout), layout)
+    assert seen == [[] if running else [str(file)]]
 
 
 def test_a_directory_is_remembered_before_a_sandbox_can_write_to_it(file, layout, monkeypatch):

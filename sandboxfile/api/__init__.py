@@ -29,14 +29,14 @@ what the environment says at each call, as for `sbx`.
 
 from sandboxfile.api.applying import PlanRefused, SecretsNotReady
 from sandboxfile.api.executing import Completed, ExecTimeout
-from sandboxfile.api.plans import apply, plan, render
+from sandboxfile.api.plans import apply, plan, render, rollback
 from sandboxfile.api.projects import InvalidFile, Project, load
 from sandboxfile.api.sandboxes import Sandbox
 from sandboxfile.cli.traffic import Entry as NetworkRecord
 from sandboxfile.cli.trusting import FilesNotTrusted
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.model.events import Event, Outcome
-from sandboxfile.model.plan import Plan
+from sandboxfile.model.plan import Plan, Shift
 
 __all__ = [
     "Completed",
@@ -52,8 +52,10 @@ __all__ = [
     "Sandbox",
     "SandboxfileError",
     "SecretsNotReady",
+    "Shift",
     "apply",
     "load",
     "plan",
     "render",
+    "rollback",
 ]

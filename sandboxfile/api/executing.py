@@ -9,6 +9,7 @@ from pathlib import Path
 
 import anyio
 
+from sandboxfile.cli.views.text import harmless
 from sandboxfile.control.client import exec_streams
 from sandboxfile.control.messages import Exec
 from sandboxfile.errors import CommandError, SandboxfileError
@@ -53,6 +54,13 @@ class ExecTimeout(SandboxfileError):
         super().__init__(f"{argv[0]} took longer than {timeout:g} s, and was ended")
         self.stdout_bytes = stdout
         self.stderr_bytes = stderr
+
+
+def reason(done: Completed) -> str:
+    """Why a program could not do something with a file: the end of its last line, after the path. A guest says it."""
+    lines = harmless(done.stderr[-_SHOWN:]).splitlines()
+    said = lines[-1].rpartition(": ")[2].strip() if lines else ""
+    return said or f"{done.argv[0]} ended with exit code {done.returncode}"
 
 
 def exec_message(

@@ -6,14 +6,16 @@ from typing import Literal
 
 from sandboxfile import pipeline
 from sandboxfile.api.applying import ATTEMPTS, LOCK_TIMEOUT, carry_out, nothing
-from sandboxfile.api.blocking import blocking
-from sandboxfile.api.projects import Project
+from sandboxfile.api.blocking import blocking, explained
+from sandboxfile.api.projects import Project, check_lists
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.views.diagnostics import render_human
 from sandboxfile.cli.views.text import harmless
+from sandboxfile.errors import NotFoundError
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.planning import render as planning
+from sandboxfile.planning.selection import select
 
 
 def plan(
@@ -32,13 +34,14 @@ def plan(
     these, `*` for any (the environment is not asked). With `goal="down"` they are stopped and deleted.
     `remove_orphans`: delete what is no longer in the file; `allow_destroy`: delete or replace also what is protected;
     `overcommit`: go on although this host may be too small. A plan that cannot be applied says why in
-    `plan.diagnostics`.
+    `plan.diagnostics`. Raises NotFoundError when the file has none of a name in `only`.
     """
-    _check_lists(only=only, profiles=profiles)
+    check_lists(only=only, profiles=profiles)
+    _check_names(project, only)
     options = PlanOptions(
         goal=goal,
         only=tuple(only),
-        profiles=tuple(profiles),
+        profiles=tuple(profiles) or project.profiles,
         remove_orphans=remove_orphans,
         allow_destroy=allow_destroy,
     )
@@ -46,10 +49,13 @@ def plan(
     return blocking(partial(pipeline.make_plan, project.desired, this_layout(), options, fit))
 
 
-def _check_lists(**given: Sequence[str]) -> None:
-    for name, value in given.items():
-        if isinstance(value, str):
-            raise TypeError(f"{name} is a list of names: {name}=[{value!r}]")
+def _check_names(project: Project, only: Sequence[str]) -> None:
+    """A name that nothing has is a mistake in the program, which must not go on with a plan that does nothing."""
+    unknown = select(project.desired, PlanOptions(only=tuple(only))).problems if only else ()
+    if unknown:
+        hints = dict.fromkeys(each.hint for each in unknown if each.hint)
+        with explained():
+            raise NotFoundError(", ".join(each.detail for each in unknown), hint=" ".join(hints) or None)
 
 
 def render(plan: Plan) -> str:
@@ -76,7 +82,7 @@ def apply(
     `setup`.
     What was done before stays done; the next `apply` of the project goes on from there.
     """
-    _check_lists(profiles=profiles)
+    check_lists(profiles=profiles)
     if isinstance(what, Plan) and profiles:
         raise TypeError("a plan has chosen its sandboxes: give the profiles to `plan`")
 
@@ -86,9 +92,31 @@ def apply(
 
     async def anew() -> Plan:
         assert isinstance(what, Project)
-        return await pipeline.make_plan(what.desired, this_layout(), PlanOptions(profiles=tuple(profiles)), "refuse")
+        options = PlanOptions(profiles=tuple(profiles) or what.profiles)
+        return await pipeline.make_plan(what.desired, this_layout(), options, "refuse")
 
     make: Callable[[], Awaitable[Plan]] = given if isinstance(what, Plan) else anew
     attempts = 1 if isinstance(what, Plan) else ATTEMPTS
     emit = on_progress or nothing
     return blocking(partial(carry_out, make, emit, lock_timeout=lock_timeout, parallel=parallel, attempts=attempts))
+
+
+def rollback(
+    project: Project | str,
+    *,
+    allow_destroy: bool = False,
+    on_progress: Callable[[Event], None] | None = None,
+    lock_timeout: float = LOCK_TIMEOUT,
+    parallel: int = 4,
+) -> Outcome:
+    """Make a project, or the one of that name, as it was before the last `apply` of it, as `sbx rollback` does.
+
+    `allow_destroy`: delete or replace also what is protected; the others as for `apply`, which has what is raised.
+    Raises NotFoundError when nothing is known of how it was.
+    """
+    name = project if isinstance(project, str) else project.name
+
+    async def back() -> Plan:
+        return await pipeline.make_rollback(name, this_layout(), allow_destroy=allow_destroy, fit="refuse")
+
+    return blocking(partial(carry_out, back, on_progress or nothing, lock_timeout=lock_timeout, parallel=parallel))

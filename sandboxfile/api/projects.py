@@ -32,12 +32,14 @@ class InvalidFile(SandboxfileError):
 class Project:
     """What a sandbox file asks for. `project["web"]` is a handle of its sandbox `web`, which may not exist yet.
 
-    `desired` is all of it, resolved, as `sbx config` shows it; `warnings` are what somebody should look at.
+    `desired` is all of it, resolved, as `sbx config` shows it; `warnings` are what somebody should look at. `profiles`:
+    which of its sandboxes that have profiles `plan` and `apply` mean, where they are not told.
     """
 
     path: Path
     desired: DesiredState
     warnings: Diagnostics = ()
+    profiles: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,21 +74,31 @@ def load(
     *,
     env_files: Sequence[_Path] = (),
     frozen: bool = False,
+    profiles: Sequence[str] = (),
 ) -> Project:
     """Read a sandbox file; without `path` the nearest sandbox.yaml here or above, with the override beside it.
 
     Of a list of files each is merged upon those before it, as with several `sbx -f`; paths count from the first one.
     `env_files` have values for `${NAME}` in the file, beneath those of the environment, as `sbx --env-file`.
     With `frozen` it is an error when a template is not exactly as sandbox.lock has it.
+    `profiles`: also sandboxes that have one of these are meant, `*` for any. Neither environment nor `.env` count.
     Raises InvalidFile when the file is wrong, NotFoundError when there is none, HostError when it is unreadable.
     """
+    check_lists(profiles=profiles)
     with explained():
         found, *more = map(find_file, _written(path))
         given = pipeline.Given(tuple(more), override=path is None, env_files=tuple(map(Path, env_files)))
         loaded = pipeline.load(found, this_layout(), frozen=frozen, given=given)
         if loaded.desired is None:
             raise InvalidFile(found, loaded)
-        return Project(found.absolute(), loaded.desired, loaded.diagnostics)
+        return Project(found.absolute(), loaded.desired, loaded.diagnostics, tuple(profiles))
+
+
+def check_lists(**given: Sequence[str]) -> None:
+    """Raises TypeError for a name where names are wanted: its letters would be them."""
+    for name, value in given.items():
+        if isinstance(value, str):
+            raise TypeError(f"{name} is a list of names: {name}=[{value!r}]")
 
 
 def _written(path: _Path | Sequence[_Path] | None) -> list[str | None]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from sandboxfile import pipeline
 from sandboxfile.api.applying import LOCK_TIMEOUT, carry_out
 from sandboxfile.api.blocking import blocking, explained
-from sandboxfile.api.executing import Completed, capture, exec_message
+from sandboxfile.api.executing import Completed, capture, exec_message, reason
 from sandboxfile.applying import checkpoints
 from sandboxfile.cli.commands.exec import running
 from sandboxfile.cli.commands.fork import as_run, forked
@@ -20,10 +20,11 @@ from sandboxfile.cli.project import known_sandboxes, match_name, this_layout
 from sandboxfile.cli.tail import Tail
 from sandboxfile.cli.traffic import Entry, chosen, read
 from sandboxfile.cli.unmanaged import refreshed
+from sandboxfile.cli.views.text import harmless
 from sandboxfile.control.client import Connection, open_wire
 from sandboxfile.control.messages import Forward
 from sandboxfile.control.wire import Wire
-from sandboxfile.errors import HostError, NotFoundError, SandboxfileError
+from sandboxfile.errors import CommandError, HostError, NotFoundError, SandboxfileError
 from sandboxfile.host.checkpoints import default_label, find_checkpoint
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import hold_lock, read_record
@@ -83,14 +84,25 @@ class Sandbox:
             return done.check() if check else done
 
     def read_file(self, path: str, *, user: str | None = None, timeout: float | None = None) -> bytes:
-        """The content of a file inside; a relative path counts from the working directory. Raises CommandError."""
-        return self.exec(["cat", "--", path], user=user, timeout=timeout, check=True).stdout_bytes
+        """The content of a file inside; a relative path counts from the working directory.
+
+        Raises CommandError, with the path and why, when it cannot be read.
+        """
+        done = self.exec(["cat", "--", path], user=user, timeout=timeout)
+        return self._of_file(done, "read", path).stdout_bytes
 
     def write_file(
         self, path: str, data: bytes | str, *, user: str | None = None, timeout: float | None = None
     ) -> None:
-        """Write a file inside, whole; its directory must be there. Raises CommandError."""
-        self.exec(["/bin/sh", "-c", 'cat > "$1"', "sh", path], input=data, user=user, timeout=timeout, check=True)
+        """Write a file inside, whole; its directory must be there. Raises CommandError, with the path and why."""
+        done = self.exec(["/bin/sh", "-c", 'cat > "$1"', "sh", path], input=data, user=user, timeout=timeout)
+        self._of_file(done, "written", path)
+
+    def _of_file(self, done: Completed, what: str, path: str) -> Completed:
+        with explained():
+            if done.returncode:
+                raise CommandError(f"{harmless(path)} in {self} cannot be {what}: {reason(done)}", done.returncode)
+        return done
 
     def _control(self) -> Path:
         """The control socket of the running sandbox; one that is asleep is started first."""

@@ -19,6 +19,7 @@ _SOME_NAME = "some-name-that-nobody-uses"
 _SOME_DAY = "0001-01-01"  # on which every rule with an end still counts
 _PRIVATE = "private networks"
 _REACHES, _KEPT_FROM = "can now reach ", "is no longer kept from "
+_PRIVATELY = " at private addresses"
 _CLOSED, _ALL = "can no longer reach ", "can no longer reach everything"
 _BROAD = ("mode", "block", "lifted", "changed")
 
@@ -41,8 +42,9 @@ def reach(policy: Policy) -> tuple[str, ...]:
 def reach_changes(before: Policy | None, after: Policy) -> tuple[str, ...]:
     """How reach changes, in sentences without a subject: `can now reach api.example.com:443`. None: a new sandbox."""
     old = before or NO_POLICY
-    told = [change.text for change in _changes(old, after)]
-    more = [change.text for change in widened(before, after) if change.text not in told]
+    more = [change.text for change in widened(before, after)]
+    told = [change.text for change in _changes(old, after) if f"{change.text}{_PRIVATELY}" not in more]
+    more = [text for text in more if text not in told]
     if not told and not more and old.layers != after.layers:
         told = ["reaches the same by other rules"]
     settings = _other_settings(old, after)
@@ -59,7 +61,8 @@ def tightenings(before: Policy, after: Policy) -> tuple[str, ...]:
     more, back = widenings(before, after), widenings(after, before)
     less = (change.text for change in _changes(before, after) if not change.widens and change.text not in more)
     # What is closed is what going back would open: a rule that a wider one has replaced is not.
-    return tuple(t for t in less if not t.startswith(_CLOSED) or t.replace(_CLOSED, _REACHES, 1) in back or _ALL in t)
+    kept = (t for t in less if not t.startswith(_CLOSED) or t.replace(_CLOSED, _REACHES, 1) in back or _ALL in t)
+    return (*kept, *(t.replace(_REACHES, _CLOSED, 1) for t in back if t.endswith(_PRIVATELY)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,8 @@ def _as_words(loosening: Loosening, after: Compiled) -> Iterator[Widened]:
         yield Widened(listed if wide.everything else "can now reach what none of its policies blocks")
     elif loosening.kind == "bypass":
         yield Widened(f"is no longer inspected on the way to {rule.pattern}", rule, True)
+    elif loosening.kind == "private":
+        yield Widened(f"{_REACHES}{_words(_pattern(rule), rule)}{_PRIVATELY}", rule)
     elif loosening.kind == "block":
         yield Widened(f"{_KEPT_FROM}{_words(_pattern(rule), rule)}", rule)
     elif parts := tuple(_reachable_parts(after, rule)):

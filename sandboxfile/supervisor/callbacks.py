@@ -23,7 +23,7 @@ _LOWEST = 1024
 _AT_ONCE = 2
 _LONGEST = 600.0  # seconds
 _PAUSE = 5.0  # before a port is looked at again: a URL stays on the screen, and is drawn again and again
-_TRIES, _RETRY = 3, 1.0  # the service may begin to listen just after the URL was printed
+_TRIES, _RETRY = 20, 1.0  # the service may begin to listen after the URL was printed
 _LOOK = 0.5  # seconds between looks at whether they are still there
 _TAIL = 1 << 13  # bytes of a URL's beginning that are kept until its end comes
 

@@ -1,17 +1,30 @@
 """Planning and applying from a program: what is raised, and when."""
 
 import asyncio
+import os
+import signal
 import threading
 
+import anyio
 import pytest
 
-from sandboxfile.api import FilesNotTrusted, PlanRefused, SandboxfileError, SecretsNotReady, apply, load, plan, render
+from sandboxfile.api import (
+    FilesNotTrusted,
+    PlanRefused,
+    SandboxfileError,
+    SecretsNotReady,
+    apply,
+    load,
+    plan,
+    render,
+    rollback,
+)
 from sandboxfile.api.applying import succeeded
 from sandboxfile.applying import machines
-from sandboxfile.errors import BusyError, CommandError, StaleError
+from sandboxfile.errors import BusyError, CommandError, NotFoundError, StaleError
 from sandboxfile.host import trust
 from sandboxfile.host.approvals import Approval, approve
-from sandboxfile.host.statedir import is_locked, try_lock
+from sandboxfile.host.statedir import is_locked, read_record, try_lock
 from sandboxfile.model.events import Outcome, StepFinished
 
 from .conftest import FILE, fill
@@ -43,6 +56,34 @@ def test_a_project_is_applied_again_without_a_change(web, project):
     assert "create web" not in apply(project).done
 
 
+def test_profiles_that_a_project_was_loaded_with_are_meant_where_none_are_given(project, file):
+    file.write_text(FILE + "  lint: {profiles: [lint]}\n  test: {profiles: [ci]}\n")
+
+    def created(**given):
+        return [step.key for step in plan(load(file, profiles=["ci"]), **given).steps if "create" in step.key]
+
+    assert created() == ["create test", "create web"]
+    assert created(profiles=["lint"]) == ["create lint", "create web"]
+    with pytest.raises(TypeError, match=r"profiles=\['ci'\]"):
+        load(file, profiles="ci")
+
+
+def test_a_plan_says_by_what_something_may_do_more(project):
+    assert [shift.text for shift in plan(project).widenings] == ["web is reached at 127.0.0.1:18080"]
+    assert plan(project, goal="down").widenings == ()
+
+
+def test_a_rollback_goes_back_to_before_the_last_apply(web, file, layout):
+    file.write_text(FILE.replace('18080:80"]', '18080:80"], env: {ROUND: "2"}'))
+    apply(load(file))
+    told = []
+    assert rollback(load(file), on_progress=told.append).done
+    assert told
+    assert read_record(layout.sandbox(web.id)).spec.env == ()
+    with pytest.raises(NotFoundError, match="nothing is known of how other was"):
+        rollback("other")
+
+
 def test_the_goal_down_deletes(web, project, layout):
     apply(plan(project, goal="down"))
     assert not layout.sandbox(web.id).root.exists()
@@ -51,10 +92,19 @@ def test_the_goal_down_deletes(web, project, layout):
 def test_names_are_a_list_and_unknown_ones_are_refused(project):
     with pytest.raises(TypeError, match=r"only=\['web'\]"):
         plan(project, only="web")
-    refused = plan(project, only=["wbe"])
+    for goal in ("up", "down"):
+        with pytest.raises(NotFoundError, match="the file has no sandbox 'wbe'") as unknown:
+            plan(project, only=["web", "wbe"], goal=goal)
+        assert unknown.value.__notes__ == ["hint: did you mean web?"]
+
+
+def test_a_refused_plan_says_why_and_is_not_applied(file, layout):
+    project = with_web(file, layout, web=", protect: true")
+    apply(project)
+    refused = plan(project, goal="down")
     assert refused.steps == ()
     assert "error:" in render(refused)
-    with pytest.raises(PlanRefused, match="wbe") as caught:
+    with pytest.raises(PlanRefused, match="protect: true") as caught:
         apply(refused)
     assert caught.value.diagnostics == refused.diagnostics
 
@@ -158,7 +208,8 @@ def test_it_works_in_any_thread(project):
 
 def test_an_interrupted_caller_leaves_nothing_locked(project, layout, monkeypatch):
     async def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)
+        await anyio.sleep_forever()
 
     monkeypatch.setattr(machines, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):

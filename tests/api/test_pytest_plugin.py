@@ -192,6 +192,7 @@ def test_what_is_not_clear_is_told_without_our_own_lines(bench, text, marker, sa
     done = bench.run(f"import pytest\n@pytest.mark.sandboxfile({marker})\ndef test_it(sandbox): pass\n", errors=1)
     done.stdout.fnmatch_lines(said)
     assert "pytest_plugin.py" not in done.stdout.str().replace("test_pytest_plugin.py", "")
+    assert "another exception" not in done.stdout.str()
     assert bench.left() == []
 
 

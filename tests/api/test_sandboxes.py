@@ -19,9 +19,9 @@ def test_a_command_gives_its_code_and_both_streams(web):
     done = web.exec(["sh", "-c", "echo out; echo err >&2; exit 7"])
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "err\n")
     assert web.exec("echo $0 $A", env={"A": "x y"}).stdout == "/bin/sh x y\n"
-    assert web.exec("kill -TERM $$").returncode == 143
+    assert web.exec(["sh", "-c", "kill -TERM $$"]).returncode == 143
     assert web.exec(["pwd"], cwd="/usr").stdout == "/usr\n"
-    assert web.exec("echo $USER", user="root").stdout == "root\n"
+    assert web.exec(["sh", "-c", "echo $USER"], user="root").stdout == "root\n"
     assert web.exec(["printf", r"\377"]).stdout == "�"
     with pytest.raises(ValueError, match="needs a program"):
         web.exec([])
@@ -78,8 +78,11 @@ def test_a_command_that_prints_for_ever_is_ended(web, monkeypatch):
 
 
 def test_many_commands_at_once_do_not_mix(web):
+    def one(number):
+        return web.exec(["sh", "-c", f"sleep 0.2; echo {number}; exit {number}"])
+
     with ThreadPoolExecutor(12) as pool:
-        done = list(pool.map(lambda number: web.exec(f"sleep 0.2; echo {number}; exit {number}"), range(12)))
+        done = list(pool.map(one, range(12)))
     assert [(each.returncode, each.stdout) for each in done] == [(number, f"{number}\n") for number in range(12)]
 
 
@@ -89,10 +92,22 @@ def test_files_go_in_and_out_whole(web, tmp_path):
     assert web.read_file(path) == b"\x00\xff"
     web.write_file(path, "short")
     assert web.read_file(path) == b"short"
-    with pytest.raises(CommandError, match="cat ended"):
-        web.read_file(str(tmp_path / "none"))
-    with pytest.raises(CommandError):
-        web.write_file(str(tmp_path / "no/directory"), "")
+
+
+def test_a_file_that_cannot_be_read_or_written_is_told_with_its_path_and_why(web, tmp_path):
+    gone = str(tmp_path / "none")
+    with pytest.raises(CommandError) as caught:
+        web.read_file(gone)
+    assert str(caught.value) == f"{gone} in shop/web cannot be read: No such file or directory"
+    assert caught.value.exit_code == 1
+    with pytest.raises(CommandError, match="cannot be read: Is a directory"):
+        web.read_file(str(tmp_path))
+    nowhere = str(tmp_path / "no/directory")
+    with pytest.raises(CommandError, match=f"^{nowhere} in shop/web cannot be written: .*(nonexistent|No such)"):
+        web.write_file(nowhere, "")
+    with pytest.raises(CommandError, match="cannot be read: No such file") as caught:
+        web.read_file(f"{gone}\x1b[31m")
+    assert "\x1b" not in str(caught.value)
 
 
 def test_its_life(web, layout):

@@ -157,6 +157,12 @@ def test_what_can_be_several_is_scaled(fields: str, carried: object) -> None:
     assert any("not scaled" in why for why in told(imported(text)).values()) == (carried is None and "scale: 2" in text)
 
 
+def test_a_variable_that_must_be_set_need_not_be_for_the_import() -> None:
+    found = imported("services: {db: {image: 'x:1', environment: {A: '${A:?set it}', B: '${B}'}, cpus: '${CPUS}'}}")
+    assert '      A: "${A:?set it}"\n      B: "${B}"\n' in (found.text or "")
+    assert '      cpus: "${CPUS}"\n' in (found.text or "")
+
+
 def test_a_named_volume_goes_to_the_first_who_has_it() -> None:
     text = """
 services:

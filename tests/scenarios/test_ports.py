@@ -142,9 +142,8 @@ def test_sessions_survive_between_commands_and_are_seen_through_the_port(box, nu
     assert run_inside(box, "one", "echo $greeting from $PWD").stdout == "hello from /tmp\n"
     run_inside(box, "two", "exit 7", code=7)
     box("exec", "-d", "-e", "SESSION=three", "service", "python3", "server.py", "run", "sleep 1; echo done > done")
-    box.wait_for(lambda: (box.project / "done").exists())
-    assert (box.project / "done").read_text() == "done\n"
-    assert sessions(numbers["service"]) == {"one": 2, "two": 1, "three": 1}
+    box.wait_for(lambda: (box.project / "done").exists() and (box.project / "done").read_text() == "done\n")
+    box.wait_for(lambda: sessions(numbers["service"]) == {"one": 2, "two": 1, "three": 1})
     assert "listening on port 8765" in box("logs", "--main", "service").stdout
 
 
