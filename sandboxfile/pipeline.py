@@ -24,7 +24,6 @@ from sandboxfile.host.reading import DISK, Reader
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
 from sandboxfile.host.trust import expose, remembered
 from sandboxfile.host.variables import PROFILES, Variables, chosen_profiles, read_variables
-from sandboxfile.language.concealing import concealed
 from sandboxfile.language.document import decode
 from sandboxfile.language.loading import Text, load_files
 from sandboxfile.language.tree import Node
@@ -195,7 +194,6 @@ def _load(
 
     files = load_files(texts, values, partial(read_named, read=reader.read))
     file, found = load_project(files, policies.names)
-    found = concealed(found, files.brought)
     if file is not None and any(spec.profiles for spec in (file.defaults, *file.sandboxes.values())):
         values()  # as Compose does: they may say which profiles are meant
     used = variables[0] if variables else Variables()
@@ -215,7 +213,6 @@ def _load(
     tests = policy_tests(file, inputs) if file.whole else ()
     root = files.document.root
     read = contents((*_texts(used.sources, files.sources, beside, command), *contents_of(inputs)))
-    more = concealed(more, files.brought)
     loaded = Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
     return replace(loaded, files=read, configuration=contents(_pairs(inputs.configuration)))
 

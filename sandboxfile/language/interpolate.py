@@ -6,10 +6,9 @@
     ${VAR:+word}  `word` when VAR is set and not empty     ${VAR+word}  when it is set; else nothing
     $$            a dollar sign
 
-A word may hold all of these; that of an error is shown as it is written. `$VAR` without braces is left alone: it is a
-shell's, inside the sandbox. A value becomes text and never YAML, and is not looked at again, so that no variable can
-bring a field, a list or another variable. What is outside of the sandbox file's own words (keys, `x-` fields) is not
-touched.
+A word may hold all of these. `$VAR` without braces is left alone: it is a shell's, inside the sandbox. A value becomes
+text and never YAML, and is not looked at again, so that no variable can bring a field, a list or another variable.
+What is outside of the sandbox file's own words (keys, `x-` fields) is not touched.
 
 Called by `language.validate`. Which variables there are is decided by `host.variables`.
 """
@@ -133,9 +132,7 @@ class _Work:
                 detail = f"`{name}` is not set: it counts as empty."
                 hint = f"set it, or write what to take instead: ${{{name}:-default}}"
                 self.problems.append(warning("Variable not set", detail, self._span(node, written, start, end), hint))
-        if not reading.replaced:
-            return Scalar(text, node.span, node.tag)
-        return Scalar(text, node.span, node.tag, True, written, tuple(sorted(reading.taken.items())))
+        return Scalar(text, node.span, node.tag, node.interpolated or reading.replaced)
 
     def _span(self, node: Scalar, written: str, start: int, end: int) -> Span:
         """Where a part of a value stands in the text. Of one written in another way (escapes, folds): all of it."""
@@ -182,7 +179,6 @@ class _Reading:
     position: int = 0
     replaced: bool = False
     unset: list[tuple[str, int, int]] = field(default_factory=list)
-    taken: dict[str, str] = field(default_factory=dict)
 
     def words(self, depth: int, wanted: bool) -> str:
         """Up to the end, or inside of braces (`depth`) up to the closing one."""
@@ -213,10 +209,7 @@ class _Reading:
         sign = operator[0] if operator else ""
         value = self._value(name[0], start) if wanted else None
         given = value is not None and (value != "" or ":" not in sign)
-        begun = self.position
         word = self.words(depth, wanted and _word_counts(sign, given)) if sign else ""
-        if sign.endswith("?"):  # as it is written: what is said of a file is shown to more people than its variables
-            word = self.text[begun : self.position].replace("$$", "$")
         if not self.text.startswith("}", self.position):
             closed = "`}` is missing." if "}" not in self.text[self.position :] else "after the name comes no `}`."
             self._invalid(start, f"`${{{name[0]}`: {closed}")
@@ -233,7 +226,6 @@ class _Reading:
             self.room -= len(value)
             if self.room < 0:
                 raise _TooLong
-            self.taken[name] = value
             return value
         if sign.endswith("?"):
             state = "is not set" if value is None else "is empty"

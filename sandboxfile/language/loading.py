@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, Span, error
 from sandboxfile.language.document import NODE_LIMIT, Document, parse
 from sandboxfile.language.explain import did_you_mean, kind_of
-from sandboxfile.language.interpolate import interpolate, scalars
+from sandboxfile.language.interpolate import interpolate
 from sandboxfile.language.merge import TAGS, check_enforced, merge, settled
 from sandboxfile.language.rebase import rebased
 from sandboxfile.language.tree import Entry, Node, Scalar, Table, find, table_of
@@ -42,15 +42,13 @@ class Text:
 class Files:
     """What became of them: one document (None: the first is no YAML), with all problems but those of meaning.
 
-    `sources` are the texts by name, `others` the paths of the files that were included or extended, there or not;
-    `brought` what variables were put into, also where it is not in the document.
+    `sources` are the texts by name, `others` the paths of the files that were included or extended, there or not.
     """
 
     document: Document | None
     problems: Diagnostics
     sources: Mapping[str, str]
     others: tuple[str, ...]
-    brought: tuple[Scalar, ...] = ()
 
 
 def load_files(given: Sequence[Text], variables: Callable[[], Mapping[str, str]], read: Reader) -> Files:
@@ -63,11 +61,11 @@ def load_files(given: Sequence[Text], variables: Callable[[], Mapping[str, str]]
     for tree in trees[1:]:
         root = work.upon(root, tree)
     if root is None:
-        return Files(None, tuple(work.problems), work.sources, tuple(work.others), tuple(work.brought))
+        return Files(None, tuple(work.problems), work.sources, tuple(work.others))
     root, misplaced = settled(work.extended(root, ""))
     problems = (*work.problems, *misplaced)
     document = Document(given[0].name, given[0].text, root, work.whole and not misplaced)
-    return Files(document, problems, work.sources, tuple(work.others), tuple(work.brought))
+    return Files(document, problems, work.sources, tuple(work.others))
 
 
 @dataclass(slots=True)
@@ -79,7 +77,6 @@ class _Loading:
     sources: dict[str, str] = field(default_factory=dict)
     others: dict[str, Node | None] = field(default_factory=dict)
     trees: dict[str, Mapping[str, Node]] = field(default_factory=dict)  # sandboxes by name, of each file that matters
-    brought: list[Scalar] = field(default_factory=list)
     whole: bool = True
 
     def wrong(self, summary: str, detail: str, span: Span | None, hint: str | None = None) -> None:
@@ -103,7 +100,6 @@ class _Loading:
             detail = f"A sandbox file is a map; this is {kind_of(document.root)}."
             self.wrong("Wrong type", detail, document.root.span, "begin with `sandboxes:`")
             return None
-        self.brought += [each for _, each in scalars(document.root, ()) if each.taken]
         root, included = _without_include(document.root)
         beneath: Node | None = None
         for item in included:

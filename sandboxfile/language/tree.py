@@ -11,17 +11,12 @@ Value = str | int | float | bool | None
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Text, number, boolean or null. `interpolated`: text with the values of variables in it, `written` without.
-
-    `taken`: those variables, by name, with their values.
-    """
+    """Text, number, boolean or null. `interpolated`: text with the values of variables in it."""
 
     value: Value
     span: Span
     tag: str = ""
     interpolated: bool = False
-    written: str = ""
-    taken: tuple[tuple[str, str], ...] = ()
     size = 1
     depth = 1
 

@@ -86,9 +86,10 @@ def problems_of(path: Path, home: Path) -> tuple[DesiredState | None, dict[str, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_wrong_file_is_explained(case: str, tmp_path: Path) -> None:
+def test_wrong_file_is_explained(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path.resolve() / "home"
     path = prepare(GOLDEN / case, home / "project")
+    monkeypatch.chdir(path.parent)
     desired, sources, problems = problems_of(path, home)
     rendered = render_human(problems, sources).replace(str(tmp_path.resolve()), "/TMP")
     expected = GOLDEN / case / "expected.txt"
