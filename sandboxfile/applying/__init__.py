@@ -5,6 +5,7 @@ drivers.py        the operations on this host
 machines.py       starting, stopping and asking supervisors
 storage.py        making and deleting a sandbox's directory
 journal.py        what an apply was doing when it was killed
+following.py      after a rename: the records of those that wait for the sandbox
 
 building.py       a template's recipe becomes an image: read this first
 steps.py          the steps of a build; package_steps.py their commands

@@ -12,5 +12,5 @@ ports       ports of the host that lead inside               relaying   one conn
 callbacks   ports that logins wait on, while somebody looks  terminal_modes  what has to be undone on leaving
 scrollback  the end of a terminal's output, to be replayed   detach_keys  what somebody types to leave
 health      whether it does its work, pure with a runner     checking   one run of its healthcheck inside
-idle        when it goes to sleep, pure with a runner
+idle        when it goes to sleep, pure with a runner        news       wakes who waits for a change
 """
