@@ -6,6 +6,7 @@ from sandboxfile import __version__, pipeline
 from sandboxfile.cli.project import this_layout
 from sandboxfile.errors import StaleError
 from sandboxfile.host.plan_files import plan_key, write_plan
+from sandboxfile.host.trust import find_doubts
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import Plan, PlanOptions
@@ -26,7 +27,8 @@ async def make_saved(desired: DesiredState, options: PlanOptions) -> tuple[Plan,
     if plan.steps and fingerprint(rests_on) != plan.observation:
         raise StaleError("something changed while the plan was made; nothing was saved", hint="plan again")
     [shown] = pipeline.fitted([(plan, observed)], layout, "warn")
-    return shown, SavedPlan(plan, rests_on)
+    doubted = {doubt.file.path for doubt in find_doubts(layout, plan.files)}
+    return shown, SavedPlan(plan, rests_on, tuple(file.path for file in plan.files if file.path not in doubted))
 
 
 def save(saved: SavedPlan, path: Path) -> None:

@@ -5,7 +5,8 @@ are in doubt change nothing of what was applied: what runs may go on, start and 
 widens nothing is not enough: the command of another sandbox is a neutral change, and does all that this one may. Files
 that no sandbox could write to since they were approved, or ever, are approved by being applied.
 
-A saved plan has its files with it, under its seal: the same is asked of them when it is applied.
+A saved plan has its files with it, under its seal, and which of them were not in doubt when it was made: about the
+others the same is asked when it is applied.
 """
 
 import argparse
@@ -45,15 +46,18 @@ class FilesNotTrusted(SandboxfileError):
         self.doubts = tuple(doubts)
 
 
-def settle_trust(plans: Collection[Plan], args: argparse.Namespace, console: Console) -> tuple[FileContent, ...]:
+def settle_trust(
+    plans: Collection[Plan], args: argparse.Namespace, console: Console, vouched: Collection[str] = ()
+) -> tuple[FileContent, ...]:
     """Say which files are in doubt, or refuse; gives the files that are approved by whoever goes on.
 
-    Without --yes the question whether to go on is still to come. Raises FilesNotTrusted, StateError.
+    `vouched` are paths of files that were not in doubt when they were read, some time ago. Without --yes the question
+    whether to go on is still to come. Raises FilesNotTrusted, StateError.
     """
     layout = this_layout()
     if args.yes and (args.shows_plan or not console.interactive):
-        return unattended(plans, layout)
-    doubts = _doubts(plans, layout)
+        return unattended(plans, layout, vouched)
+    doubts = _doubts(plans, layout, vouched)
     if not doubts:
         return _files(plans)
     if args.yes and not _altering(plans):
@@ -65,11 +69,11 @@ def settle_trust(plans: Collection[Plan], args: argparse.Namespace, console: Con
     return _files(plans) if whole else _without(plans, doubts)
 
 
-def unattended(plans: Collection[Plan], layout: Layout) -> tuple[FileContent, ...]:
+def unattended(plans: Collection[Plan], layout: Layout, vouched: Collection[str] = ()) -> tuple[FileContent, ...]:
     """The same where nobody is asked, and nothing said. Raises FilesNotTrusted, StateError."""
     if not _altering(plans):
         return ()
-    doubts = _doubts(plans, layout)
+    doubts = _doubts(plans, layout, vouched)
     if doubts:
         raise FilesNotTrusted(doubts, _told(plans))
     return _files(plans)
@@ -136,8 +140,8 @@ def doubts_told(doubts: Sequence[Doubt], console: Console) -> None:
             console.say(harmless(f"  {doubt.words}"))
 
 
-def _doubts(plans: Collection[Plan], layout: Layout) -> tuple[Doubt, ...]:
-    files = _files(plans)
+def _doubts(plans: Collection[Plan], layout: Layout, vouched: Collection[str] = ()) -> tuple[Doubt, ...]:
+    files = [file for file in _files(plans) if file.path not in vouched]
     return find_doubts(layout, files) if files else ()
 
 

@@ -27,10 +27,14 @@ _HINT = "plan again: sbx plan -o FILE"
 
 @dataclass(frozen=True, slots=True)
 class SavedPlan:
-    """A plan, and what its steps rest on as it was when it was made: enough to say what has moved."""
+    """A plan, and what its steps rest on as it was when it was made: enough to say what has moved.
+
+    `vouched`: the paths of its files that were not in doubt then, whatever was written into them since.
+    """
 
     plan: Plan
     rests_on: Snapshot
+    vouched: tuple[str, ...] = ()
 
 
 def encode(saved: SavedPlan, key: bytes, program: str) -> str:
@@ -41,6 +45,7 @@ def encode(saved: SavedPlan, key: bytes, program: str) -> str:
         "made_by": identity(key),
         "plan": _plan_to_json(saved.plan),
         "rests_on": asdict(saved.rests_on),
+        "vouched": list(saved.vouched),
     }
     return json.dumps({**content, "seal": _seal(content, key)}, indent=1) + "\n"
 
@@ -62,7 +67,8 @@ def decode(data: bytes, key: bytes | None, program: str) -> SavedPlan:
         raise StateError(f"sbx {content['sbx']} saved it, and this is sbx {program}", hint=_HINT)
     try:
         rests_on = TypeAdapter(Snapshot).validate_python(content["rests_on"])
-        return SavedPlan(_plan_from_json(content["plan"]), rests_on)
+        vouched = TypeAdapter(tuple[str, ...]).validate_python(content["vouched"])
+        return SavedPlan(_plan_from_json(content["plan"]), rests_on, vouched)
     except (ValidationError, LookupError, TypeError) as exc:
         raise StateError(f"it is sealed and cannot be read: {exc}", hint=_HINT) from exc
 

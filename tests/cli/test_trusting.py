@@ -73,6 +73,14 @@ def test_with_yes_a_file_in_doubt_changes_nothing_and_is_named(layout, answer):
     assert read_trust(layout).approved == {}
 
 
+def test_a_file_that_was_in_no_doubt_when_a_saved_plan_read_it_is_not_asked_about():
+    silent = Console(io.StringIO(), io.StringIO(), io.StringIO())
+    arguments = argparse.Namespace(yes=True, shows_plan=True)
+    assert settle_trust([made(WIDER)], arguments, silent, (FILE.path,)) == (FILE, OUTSIDE)
+    with pytest.raises(FilesNotTrusted):
+        settle_trust([made(WIDER)], arguments, silent, (OUTSIDE.path,))
+
+
 @pytest.mark.parametrize("plan", [made(fields=(COMMAND,)), made(TIGHTER, steps=(RECORD,)), made(steps=(RECORD,))])
 def test_what_widens_nothing_is_refused_too(plan):
     """The command of a sandbox is neutral by itself, and does all that this sandbox may."""

@@ -125,7 +125,7 @@ PLAN = Plan(
     (SandboxId("shop", "old"),),
     (warning("Little memory", "x", Span("f", 1, 2, 3, 4), "hint"),),
 )
-SAVED = SavedPlan(PLAN, snapshot(STATE, STEPS))
+SAVED = SavedPlan(PLAN, snapshot(STATE, STEPS), ("/p/sandbox.yaml",))
 TEXT = encode(SAVED, KEY, "1.0")
 
 

@@ -70,7 +70,7 @@ async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Cons
         return exits.WIDENS
     if not plan.steps:
         return exits.OK
-    approved = settle_trust([plan], args, console)
+    approved = settle_trust([plan], args, console, saved.vouched)
     settle_secrets([plan], args, console)
     if not args.yes:
         confirm(console)

@@ -128,3 +128,13 @@ def test_a_saved_plan_is_asked_the_same_of_its_files(cli, files, layout):
     said = cli("apply", "--yes", "--overcommit", "saved.plan", code=1).stderr
     assert f"{files}/sandbox.yaml: new, in the workspace {files}" in said
     assert not layout.sandboxes.exists()
+
+
+def test_a_saved_plan_knows_which_of_its_files_were_in_no_doubt_when_it_was_made(cli, files):
+    file = f"{files}/sandbox.yaml"
+    (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [.]}}\n")
+    cli("plan", "-o", "before.plan")
+    cli("trust", "--yes", "--digest", digest(cli("trust", "--show")))
+    cli("plan", "-o", "after.plan")
+    assert file not in json.loads((files / "before.plan").read_text())["vouched"]
+    assert file in json.loads((files / "after.plan").read_text())["vouched"]
