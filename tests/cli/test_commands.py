@@ -68,7 +68,8 @@ def test_the_schema_accepts_what_the_language_accepts(cli, project):
 
 
 def test_plan_says_what_would_be_done_and_does_nothing(cli, project):
-    (project / "sandbox.yaml").write_text(f"{FILE}defaults: {{resources: {{disk: 1GiB}}}}\n")  # little: no host warns of its room
+    small = "defaults: {resources: {disk: 1GiB}}\n"  # of which no host warns
+    (project / "sandbox.yaml").write_text(FILE + small)
     plan = cli("plan", "--detailed-exitcode", code=2)
     assert "sandbox web: create" in plan.stdout
     assert plan.stderr == ""

@@ -18,7 +18,7 @@ FILE = """\
 name: shop
 
 sandboxes:
-  web: {}   # the old one
+  web: {resources: {disk: 1GiB}}   # the old one
 """
 BOX = SandboxId(UNMANAGED, "box")
 
@@ -172,7 +172,7 @@ def test_a_policy_of_the_file_is_named(sbx, box, project):
     ("text", "said"),
     [
         (FILE.replace("web", "box"), "has sandboxes: box already"),
-        (FILE.replace("web: {}", "web: {colour: red}"), "colour"),
+        (FILE.replace("disk: 1GiB", "colour: red"), "colour"),
         ("name: shop\ndefaults: {policy: {mode: allow}}\nsandboxes: {}\n", None),
         ("name: shop\ntemplates: {dev: {base: shell}}\nsandboxes: {}\n", "its disk would be lost (template)"),
         ("name: shop\nsandboxes: &all {web: {}}\nx-more: *all\n", "cannot edit"),
