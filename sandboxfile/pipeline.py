@@ -41,7 +41,7 @@ from sandboxfile.model.plan import (
 )
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
-from sandboxfile.observe import observe, writable_now
+from sandboxfile.observe import observe, observe_blocking, writable_now
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.fit import as_warnings, check_fit
 from sandboxfile.planning.trusting import ABSENT, closed_by, contents, covers, digest_of, guards_of
@@ -256,7 +256,17 @@ def failed_policy_tests(loaded: Loaded) -> Diagnostics:
 
 async def make_plan(desired: DesiredState, layout: Layout, options: PlanOptions, fit: Fit | None = None) -> Plan:
     """What `up` (or `down`, by the options' goal) would do. Changes nothing."""
-    observed = await observe(layout, desired.project)
+    return _planned(desired, await observe(layout, desired.project), layout, options, fit)
+
+
+def make_plan_blocking(desired: DesiredState, layout: Layout, options: PlanOptions, fit: Fit | None = None) -> Plan:
+    """The same, outside of an event loop."""
+    return _planned(desired, observe_blocking(layout, desired.project), layout, options, fit)
+
+
+def _planned(
+    desired: DesiredState, observed: ObservedState, layout: Layout, options: PlanOptions, fit: Fit | None
+) -> Plan:
     made = plan(desired, observed, options)
     made = refused(made, cached_problems(desired, observed.images))
     if options.goal == "up":

@@ -22,15 +22,35 @@ from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.secrets.needs import env_values
 from sandboxfile.secrets.tags import matches
 
+Found = dict[SandboxId, ObservedSandbox]
 _PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
 _GRACE = 0.5  # seconds that a supervisor has between taking its lock and listening, and between its end and the lock's
 
 
 async def observe(layout: Layout, project: str, environ: Mapping[str, str] | None = None) -> ObservedState:
     """Everything that bears on one project. `environ` is the environment of sbx unless given."""
-    found = await _observe_each(layout, [id for id in _identities(layout) if id.project == project])
-    sandboxes = tuple(compared(sandbox, os.environ if environ is None else environ) for sandbox in found)
-    volumes = await observe_volumes(layout, project)
+    return await _asked(layout, project, _at_rest_all(layout, project), environ)
+
+
+def observe_blocking(layout: Layout, project: str) -> ObservedState:
+    """The same, outside of an event loop. One is started when there is somebody to ask, and loaded only then."""
+    found = _at_rest_all(layout, project)
+    if _awake(found) or volume_ids(layout, project):
+        import anyio
+
+        return anyio.run(_asked, layout, project, found, None)
+    return _state(layout, project, _still_there(layout, found), ())
+
+
+async def _asked(layout: Layout, project: str, found: Found, environ: Mapping[str, str] | None) -> ObservedState:
+    environ = os.environ if environ is None else environ
+    sandboxes = tuple(compared(sandbox, environ) for sandbox in await _observe_each(layout, found))
+    return _state(layout, project, sandboxes, await observe_volumes(layout, project))
+
+
+def _state(
+    layout: Layout, project: str, sandboxes: tuple[ObservedSandbox, ...], volumes: tuple[ObservedVolume, ...]
+) -> ObservedState:
     sources = {sandbox.applied.source for sandbox in sandboxes if sandbox.applied is not None}
     return ObservedState(
         project=project,
@@ -58,7 +78,7 @@ async def _observe_volume(layout: Layout, id: VolumeId) -> ObservedVolume:
 
 async def observe_all(layout: Layout) -> tuple[ObservedSandbox, ...]:
     """Every sandbox of this user, sorted by project and name."""
-    return await _observe_each(layout, _identities(layout))
+    return await _observe_each(layout, _at_rest_all(layout))
 
 
 async def writable_now(layout: Layout) -> frozenset[str]:
@@ -122,18 +142,30 @@ def _outdated(machine: Machine) -> bool:
     return boot_fingerprint(spec) != machine.boot
 
 
-async def _observe_each(layout: Layout, ids: list[SandboxId]) -> tuple[ObservedSandbox, ...]:
-    found = {id: _at_rest(layout, id) for id in ids}
+def _at_rest_all(layout: Layout, project: str | None = None) -> Found:
+    """Every sandbox of a project, or of this user, sorted."""
+    ids = (SandboxId(*each) for each in sandbox_directories(layout) if project is None or each[0] == project)
+    return {id: _at_rest(layout, id) for id in ids}
 
+
+async def _observe_each(layout: Layout, found: Found) -> tuple[ObservedSandbox, ...]:
     async def ask(sandbox: ObservedSandbox) -> None:
         found[sandbox.id] = await _with_machine(layout, sandbox)
 
-    if awake := [sandbox for sandbox in found.values() if sandbox.status != "stopped"]:
+    if awake := _awake(found):
         from sandboxfile.host.tasks import together  # here, as below
 
         await together(*(partial(ask, sandbox) for sandbox in awake))
-    # One that was deleted while we looked is not there.
-    return tuple(found[id] for id in ids if found[id].applied is not None or layout.sandbox(id).root.exists())
+    return _still_there(layout, found)
+
+
+def _awake(found: Found) -> list[ObservedSandbox]:
+    return [sandbox for sandbox in found.values() if sandbox.status != "stopped"]
+
+
+def _still_there(layout: Layout, found: Found) -> tuple[ObservedSandbox, ...]:
+    """Without those that were deleted while we looked."""
+    return tuple(each for each in found.values() if each.applied is not None or layout.sandbox(each.id).root.exists())
 
 
 def compared(sandbox: ObservedSandbox, environ: Mapping[str, str]) -> ObservedSandbox:
@@ -167,7 +199,3 @@ async def _machine(layout: Layout, id: SandboxId) -> Machine | None:
             if anyio.current_time() > deadline or not is_locked(paths.lock):
                 return None
         await anyio.sleep(0.05)
-
-
-def _identities(layout: Layout) -> list[SandboxId]:
-    return [SandboxId(project, name) for project, name in sandbox_directories(layout)]

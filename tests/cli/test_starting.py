@@ -69,8 +69,8 @@ def test_plan_loads_nothing_that_only_applying_saving_and_secrets_need(loaded):
     assert sorted(modules & (NEVER | ours(OF_OTHER_COMMANDS))) == []
 
 
-@pytest.mark.parametrize("words", [("validate",), ("config",)])
-def test_who_only_reads_the_file_starts_no_event_loop(loaded, words):
+@pytest.mark.parametrize("words", [("validate",), ("config",), ("plan",)])
+def test_who_only_reads_files_starts_no_event_loop(loaded, words):
     modules = loaded(*words)
     assert "sandboxfile.pipeline" in modules
     assert sorted(modules & ({"anyio"} | NEVER | ours(OF_OTHER_COMMANDS))) == []

@@ -5,10 +5,7 @@ before. With -o the plan is saved, and `sbx apply FILE` does exactly that.
 """
 
 import argparse
-from functools import partial
 from pathlib import Path
-
-import anyio
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
@@ -41,13 +38,15 @@ def run(args: argparse.Namespace, console: Console) -> int:
     tell_unknown_profiles(args, desired, console)
     if args.out is not None:
         return _saved(desired, options, args, console)
-    plan = anyio.run(partial(pipeline.make_plan, desired, this_layout(), options, "warn"))
+    plan = pipeline.make_plan_blocking(desired, this_layout(), options, "warn")
     show(plan, args, console)
     return _exit_code(plan, args, console)
 
 
 def _saved(desired: DesiredState, options: PlanOptions, args: argparse.Namespace, console: Console) -> int:
-    from sandboxfile.cli.saving import make_saved, save  # here, as below: most plans are made to look at them
+    import anyio  # here, as below: most plans are made to look at them
+
+    from sandboxfile.cli.saving import make_saved, save
 
     plan, saved = anyio.run(make_saved, desired, options)
     show(plan, args, console)
