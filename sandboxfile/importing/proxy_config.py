@@ -15,8 +15,8 @@ from sandboxfile.importing.draft import Draft, Source, shown
 from sandboxfile.importing.reading import Fields, read_table
 from sandboxfile.language.tree import Scalar
 from sandboxfile.model.spec import Path
-from sandboxfile.policy import PatternProblem, parse_pattern
 from sandboxfile.policy.addresses import DEFAULT_BLOCKED
+from sandboxfile.policy.patterns import PatternProblem, parse_pattern
 
 BLOCKED = frozenset(str(each) for each in DEFAULT_BLOCKED)
 _MODES = ("allow", "deny")

@@ -14,7 +14,6 @@ from sandboxfile.model.policy import Policy
 from sandboxfile.planning.given import told_together
 from sandboxfile.planning.mounts import mount_changes
 from sandboxfile.policy.command import command_edit
-from sandboxfile.policy.explain import reach, reach_changes
 
 _LOCK_FILE = "sandbox.lock"
 _PROJECT_FILES = (_LOCK_FILE, "sandbox.yaml", "sandbox.yml", "sandbox.override.yaml", "sandbox.override.yml")
@@ -225,6 +224,8 @@ def given_to(spec: DesiredSandbox) -> tuple[str, ...]:
 
 def reach_of(policy: Policy) -> tuple[str, ...]:
     """What a new sandbox can reach, in sentences without their subject."""
+    from sandboxfile.policy.explain import reach  # here, as below: most plans change no policy
+
     return (
         *(f"is held to {layer.name}" for layer in policy.layers[:-1]),
         *(
@@ -248,6 +249,8 @@ def reach_changed(wanted: Policy, applied: Policy) -> tuple[str, ...]:
     """What of its reach changes; all of it when the record's policy is one that this program cannot read."""
     if wanted == applied:
         return ()
+    from sandboxfile.policy.explain import reach_changes
+
     before, after = _uses(applied), _uses(wanted)
     used = (
         *(f"may now use {item}" for item in after if item not in before),

@@ -11,7 +11,7 @@ Sentences of rules end in where the rule is from: `web can now reach api.example
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.credential import Credential, Injection
@@ -22,7 +22,9 @@ from sandboxfile.model.policy import Policy
 from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.planning.changes import mode_text, reach_of
 from sandboxfile.planning.given import told_together
-from sandboxfile.policy.explain import Widened, tightenings, widened
+
+if TYPE_CHECKING:
+    from sandboxfile.policy.explain import Widened
 
 Kind = Literal["reach", "mount", "secret", "protection", "port", "host"]
 _GIT = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
@@ -221,6 +223,8 @@ def _was_open(port: Port, was: tuple[Port, ...]) -> bool:
 def _policy(before: Policy | None, after: Policy) -> Iterator[Shift]:
     if before == after:
         return
+    from sandboxfile.policy.explain import tightenings, widened  # here: most plans change no policy
+
     try:
         more = widened(before, after)
         less = tightenings(before, after) if before is not None else ()
@@ -239,7 +243,7 @@ def _as_new(sentence: str) -> str:
     return sentence.replace("is no longer ", "is not ", 1).replace(" now ", " ", 1)
 
 
-def _whence(change: Widened) -> str:
+def _whence(change: "Widened") -> str:
     parts = (change.rule.origin, change.rule.place) if change.rule is not None else ()
     told = ", ".join(part for part in parts if part)
     return f" [{told}]" if told else ""

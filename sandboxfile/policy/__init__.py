@@ -15,17 +15,3 @@ checks.py     targets as people write them, and the `tests:` of a policy
 command.py    what `sbx network proxy` changes
 suggest.py    the smallest rules for what was seen
 """
-
-from sandboxfile.policy.compiled import Compiled, compile_policy
-from sandboxfile.policy.patterns import Address, Pattern, PatternProblem, canonical_host, literal, parse_pattern
-
-__all__ = [
-    "Address",
-    "Compiled",
-    "Pattern",
-    "PatternProblem",
-    "canonical_host",
-    "compile_policy",
-    "literal",
-    "parse_pattern",
-]

@@ -6,10 +6,13 @@ Nothing is resolved: names are taken to lead to public addresses that no range h
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sandboxfile.model.policy import Decision, Policy, Protocol, Request
-from sandboxfile.policy.compiled import Compiled, compile_policy
 from sandboxfile.policy.patterns import PatternProblem, parse_pattern
+
+if TYPE_CHECKING:  # who only reads targets compiles none
+    from sandboxfile.policy.compiled import Compiled
 
 _PORTS: dict[str, int] = {"http": 80, "https": 443}
 _METHOD = re.compile(r"([A-Za-z]+(?:-[A-Za-z]+)*) +(?=\S)")
@@ -29,6 +32,8 @@ class Failure:
 
 def check_policy(policy: Policy, allow: Sequence[str], deny: Sequence[str], today: str) -> tuple[Failure, ...]:
     """The tests that fail, in order. Raises PolicyError for a malformed policy."""
+    from sandboxfile.policy.compiled import compile_policy
+
     compiled = compile_policy(policy)
     return (*_failures(compiled, allow, True, today), *_failures(compiled, deny, False, today))
 
@@ -82,7 +87,7 @@ def _problem(text: str, why: str) -> PatternProblem:
     return PatternProblem("Invalid target", f'"{text[:100]}": {why}', _HINT)
 
 
-def _failures(compiled: Compiled, targets: Iterable[str], expected: bool, today: str) -> Iterable[Failure]:
+def _failures(compiled: "Compiled", targets: Iterable[str], expected: bool, today: str) -> Iterable[Failure]:
     for text in targets:
         request = parse_target(text)
         if isinstance(request, PatternProblem):

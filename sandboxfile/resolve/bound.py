@@ -11,10 +11,9 @@ from sandboxfile.policy.rules import ready_request
 
 def check_bound(policy: Policy, today: str, span: Span | None) -> Iterator[Diagnostic]:
     """Bound places that the policy closes, or passes on untouched. The policy is one of a whole file."""
-    compiled = compile_policy(policy) if policy.credentials else None
+    compiled = compile_policy(policy)
     for credential in policy.credentials:
         for host, port in credential.bound:
-            assert compiled is not None
             request, where = Request(host, port), target(host, port)
             decision = compiled.decide(request, None, today)
             facts = ready_request(request, None, today)

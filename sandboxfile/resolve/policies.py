@@ -11,7 +11,6 @@ from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.model.spec import Path, PolicyFile, PolicySpec, SandboxFile, written_policies
 from sandboxfile.model.template import Recipe
 from sandboxfile.policy.implied import settled
-from sandboxfile.resolve.bound import check_bound
 from sandboxfile.resolve.chains import chain_of
 from sandboxfile.resolve.credentials import Held, resolve_credentials
 from sandboxfile.resolve.inputs import ResolveInputs
@@ -64,7 +63,9 @@ def resolve_policies(
             return _by_kind(found), (*book.problems, error("Too many rules", detail, file.span(*path), hint))
         settings = {**dict(preset_settings(_presets(layers), inputs.presets)), **dict(held.settings)}
         found[path] = Policy(layers, tuple(sorted(settings.items())), held.credentials)
-        if file.whole:
+        if file.whole and held.credentials:
+            from sandboxfile.resolve.bound import check_bound  # here: who has no secrets compiles no policy
+
             book.problems += check_bound(found[path], inputs.today, file.span(*path))
     # With a book of its own: what is wrong with a tested policy of the user is no problem until a sandbox uses it.
     if len(policy_tests(file, inputs)) < sum(1 for _ in _tested(book)):

@@ -8,8 +8,8 @@ import pytest
 from sandboxfile.cli.views.policy import effective, policy_object, show
 from sandboxfile.model.credential import Credential, Injection, SecretSource
 from sandboxfile.model.policy import COMMAND, Layer, Policy, Request, Rule
-from sandboxfile.policy import compile_policy
 from sandboxfile.policy.addresses import DEFAULT_BLOCKED
+from sandboxfile.policy.compiled import compile_policy
 
 TODAY = "2026-11-21"
 TEAM = Layer(

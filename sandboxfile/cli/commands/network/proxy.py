@@ -22,8 +22,9 @@ from sandboxfile.model.policy import Policy, Request
 from sandboxfile.names import SandboxId
 from sandboxfile.observe import observe
 from sandboxfile.planning import plan_policy
-from sandboxfile.policy import PatternProblem, compile_policy, parse_pattern
 from sandboxfile.policy.command import PolicyEdit, command_edit, edited
+from sandboxfile.policy.compiled import compile_policy
+from sandboxfile.policy.patterns import PatternProblem, parse_pattern
 
 OPTIONS = (
     ("allow-host", "HOST", "let it through: example.com, *.example.com, example.com:443"),

@@ -18,8 +18,9 @@ from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.own_addresses import guarded
 from sandboxfile.model.policy import Decision, Request
-from sandboxfile.policy import Address, PatternProblem, canonical_host, compile_policy, literal
 from sandboxfile.policy.checks import parse_target
+from sandboxfile.policy.compiled import compile_policy
+from sandboxfile.policy.patterns import Address, PatternProblem, canonical_host, literal
 
 
 def register(parser: argparse.ArgumentParser) -> None:
