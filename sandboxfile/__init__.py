@@ -94,11 +94,13 @@ if TYPE_CHECKING:
         SandboxfileError,
         SecretsNotReady,
         Shift,
+        Volume,
         apply,
         load,
         plan,
         render,
         rollback,
+        volumes,
     )
 
 __version__ = "0.1.0"
@@ -117,11 +119,13 @@ __all__ = [
     "SandboxfileError",
     "SecretsNotReady",
     "Shift",
+    "Volume",
     "apply",
     "load",
     "plan",
     "render",
     "rollback",
+    "volumes",
 ]
 
 

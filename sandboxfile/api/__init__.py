@@ -1,6 +1,6 @@
 r"""Sandboxes from other people's programs and tests: what `sbx` does, as functions. Synchronous, typed, small.
 
-    >>> from sandboxfile import apply, load, plan, render
+    >>> from sandboxfile import apply, load, plan, render, volumes
     >>> project = load("sandbox.yaml")
     >>> print(render(plan(project)))
       + sandbox web: create (it is in the file and does not exist)
@@ -16,7 +16,10 @@ r"""Sandboxes from other people's programs and tests: what `sbx` does, as functi
     b'remember\n'
     >>> web.status()
     'running'
+    >>> web = web.rename("front")
     >>> web.remove()
+    >>> for volume in volumes(project):
+    ...     volume.remove()
 
 All of it can be imported from `sandboxfile`, which loads this when the first name is asked for.
 
@@ -30,8 +33,10 @@ what the environment says at each call, as for `sbx`.
 from sandboxfile.api.applying import PlanRefused, SecretsNotReady
 from sandboxfile.api.executing import Completed, ExecTimeout
 from sandboxfile.api.plans import apply, plan, render, rollback
-from sandboxfile.api.projects import InvalidFile, Project, load
+from sandboxfile.api.projects import Project, load
 from sandboxfile.api.sandboxes import Sandbox
+from sandboxfile.api.volume import Volume, volumes
+from sandboxfile.cli.project import InvalidFile
 from sandboxfile.cli.traffic import Entry as NetworkRecord
 from sandboxfile.cli.trusting import FilesNotTrusted
 from sandboxfile.errors import SandboxfileError
@@ -53,9 +58,11 @@ __all__ = [
     "SandboxfileError",
     "SecretsNotReady",
     "Shift",
+    "Volume",
     "apply",
     "load",
     "plan",
     "render",
     "rollback",
+    "volumes",
 ]

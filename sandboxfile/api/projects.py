@@ -8,24 +8,11 @@ from pathlib import Path
 from sandboxfile import pipeline
 from sandboxfile.api.blocking import explained
 from sandboxfile.api.sandboxes import Sandbox
-from sandboxfile.cli.project import find_file, this_layout
-from sandboxfile.cli.views.diagnostics import render_human
+from sandboxfile.cli.project import InvalidFile, find_file, this_layout
 from sandboxfile.cli.views.text import did_you_mean
 from sandboxfile.diagnostics import Diagnostics
-from sandboxfile.errors import NotFoundError, SandboxfileError
+from sandboxfile.errors import NotFoundError
 from sandboxfile.model.desired import DesiredState
-
-
-class InvalidFile(SandboxfileError):
-    """The sandbox file is wrong. The message has everything that is, each with file:line:column, snippet and hint.
-
-    `diagnostics` are the same as values, warnings among them.
-    """
-
-    def __init__(self, path: Path, loaded: pipeline.Loaded) -> None:
-        rendered = render_human(loaded.diagnostics, loaded.sources).rstrip()
-        super().__init__(f"{path} has errors\n{rendered}")
-        self.diagnostics = loaded.diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +77,7 @@ def load(
         given = pipeline.Given(tuple(more), override=path is None, env_files=tuple(map(Path, env_files)))
         loaded = pipeline.load(found, this_layout(), frozen=frozen, given=given)
         if loaded.desired is None:
-            raise InvalidFile(found, loaded)
+            raise InvalidFile(found, loaded.diagnostics, loaded.sources)
         return Project(found.absolute(), loaded.desired, loaded.diagnostics, tuple(profiles))
 
 

@@ -17,6 +17,7 @@ from sandboxfile.cli.commands.exec import running
 from sandboxfile.cli.commands.fork import as_run, forked
 from sandboxfile.cli.commands.fork import make as make_fork
 from sandboxfile.cli.project import known_sandboxes, match_name, this_layout
+from sandboxfile.cli.renaming import proposed, rename
 from sandboxfile.cli.tail import Tail
 from sandboxfile.cli.traffic import Entry, chosen, read
 from sandboxfile.cli.unmanaged import refreshed
@@ -27,7 +28,7 @@ from sandboxfile.control.wire import Wire
 from sandboxfile.errors import CommandError, HostError, NotFoundError, SandboxfileError
 from sandboxfile.host.checkpoints import default_label, find_checkpoint
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import hold_lock, read_record
+from sandboxfile.host.statedir import hold_lock, is_locked, read_record
 from sandboxfile.model.desired import Port
 from sandboxfile.model.observed import ObservedSandbox, Status
 from sandboxfile.model.plan import Plan
@@ -128,6 +129,25 @@ class Sandbox:
         """Delete it with its disk, also when it runs; with `allow_destroy` also when it is protected."""
         self._do("remove", allow_destroy)
 
+    def rename(self, name: str) -> "Sandbox":
+        """Give it another name, also in its file, with what refers to it there; its disk stays. Gives the new handle.
+
+        A running one is stopped for it and started again. Raises InvalidFile when its file is wrong, SandboxfileError
+        when the name is taken, or the file would ask for something else by it; then nothing was changed.
+        """
+        with explained():
+            _check_name(name)
+            renaming = proposed(self.id, name, None, pipeline.Given())
+            here = Sandbox(renaming.where)
+            ran = is_locked(this_layout().sandbox(here.id).lock)
+            if ran:
+                here.stop()
+            blocking(partial(rename, renaming, LOCK_TIMEOUT))
+            new = Sandbox(renaming.new)
+            if ran:
+                new.start()
+            return new
+
     # --- its disk, again ------------------------------------------------------------------------------------------
 
     def checkpoint(self, label: str | None = None) -> str:
@@ -165,8 +185,7 @@ class Sandbox:
         """
         with explained():
             self._must_exist()
-            if not is_name(name):
-                raise SandboxfileError(f"{name!r} is not a name")
+            _check_name(name)
             old, new = read_record(this_layout().sandbox(self.id)).spec, SandboxId(UNMANAGED, name)
             desired = as_run(old).desired
             if desired is None:
@@ -262,6 +281,11 @@ class Sandbox:
     def _must_exist(self) -> None:
         if not this_layout().sandbox(self.id).root.is_dir():
             raise NotFoundError(f"there is no sandbox {self}", hint="`apply` makes those of a sandbox file")
+
+
+def _check_name(name: str) -> None:
+    if not is_name(name):
+        raise SandboxfileError(f"{name!r} is not a name")
 
 
 def _free_port() -> int:

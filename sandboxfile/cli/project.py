@@ -23,6 +23,21 @@ class WrongFile(SandboxfileError):
     """The sandbox file has errors, and they have been shown."""
 
 
+class InvalidFile(SandboxfileError):
+    """The sandbox file is wrong. The message has everything that is, each with file:line:column, snippet and hint.
+
+    `diagnostics` are the same as values, warnings among them; `sources` the texts that they point into, by file name.
+    """
+
+    def __init__(self, path: Path, diagnostics: "Diagnostics", sources: Mapping[str, str]) -> None:
+        from sandboxfile.cli.views.diagnostics import render_human
+
+        super().__init__(f"{path} has errors\n{render_human(diagnostics, sources).rstrip()}")
+        self.path = path
+        self.diagnostics = diagnostics
+        self.sources = sources
+
+
 def this_layout() -> Layout:
     """Where this user's files are."""
     return Layout.from_environment(os.environ, Path.home(), os.getuid())

@@ -12,7 +12,7 @@ from sandboxfile import api
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = """
-from sandboxfile import Completed, Outcome, Plan, Project, Sandbox, apply, load, plan, render
+from sandboxfile import Completed, Outcome, Plan, Project, Sandbox, Volume, apply, load, plan, render, volumes
 
 def bring_up(path: str) -> Sandbox:
     project: Project = load(path)
@@ -29,13 +29,23 @@ def size(sandbox: Sandbox, path: str) -> int:
 def address(sandbox: Sandbox) -> tuple[str, int]:
     with sandbox.forward(80) as there:
         return there
+
+def emptied(project: Project) -> int:
+    found: list[Volume] = volumes(project)
+    for volume in found:
+        if volume.holder is None:
+            volume.remove()
+    return sum(volume.size or volume.used for volume in found)
+
+def renamed(sandbox: Sandbox) -> str:
+    return sandbox.rename("front").name
 """
 WRONG = 'from sandboxfile import apply, load\n\napply("sandbox.yaml")\nload(1)\nload("a").exec("ls")\n'
 
 
 def test_the_example_of_its_documentation_works(project):
     done = doctest.testmod(api, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE, verbose=False)
-    assert done.attempted == 11
+    assert done.attempted == 13
     assert done.failed == 0
 
 

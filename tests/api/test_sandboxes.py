@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from sandboxfile.api import ExecTimeout, Sandbox, SandboxfileError, executing
+from sandboxfile.api import ExecTimeout, InvalidFile, Sandbox, SandboxfileError, executing, load, plan
+from sandboxfile.cli import editing
 from sandboxfile.errors import BusyError, CommandError, NotFoundError
+from sandboxfile.host import moving
 from sandboxfile.host.directories import sandbox_directories
 from sandboxfile.host.sleep_mark import mark_asleep
 from sandboxfile.host.statedir import read_record, write_record
+
+from .conftest import FILE
 
 
 def test_a_command_gives_its_code_and_both_streams(web):
@@ -198,3 +202,50 @@ def test_a_protected_disk_is_lost_only_when_that_is_allowed(web, layout):
         web.restore("good")
     web.restore("good", allow_destroy=True)
     assert web.status() == "stopped"
+
+
+def test_another_name_is_one_in_its_file_too_and_the_disk_stays(web, file, layout):
+    with layout.sandbox(web.id).disk.open("ab") as disk:
+        disk.write(b"precious")
+    front = web.rename("front")
+    assert (str(front), front.status()) == ("shop/front", "running")
+    assert layout.sandbox(front.id).disk.read_bytes().endswith(b"precious")
+    assert file.read_text() == FILE.replace("web:", "front:")
+    with pytest.raises(NotFoundError, match="there is no sandbox shop/web"):
+        web.rename("back")
+    front.stop()
+    assert [step.key for step in plan(load(file)).steps] == ["start front"]
+    assert front.rename("back").status() == "stopped"
+
+
+def test_a_name_that_cannot_be_changes_nothing(web, file):
+    web.stop()
+    other = web.fork("other")
+    web.start()
+    with pytest.raises(SandboxfileError, match="'No!' is not a name"):
+        web.rename("No!")
+    with pytest.raises(SandboxfileError, match="there is a sandbox shop/web already"):
+        web.rename("web")
+    assert str(other.rename("another")) == "another"
+    file.write_text(FILE + "  db: {colour: red}\n")
+    with pytest.raises(InvalidFile, match=r"sandbox\.yaml:5:8") as caught:
+        web.rename("front")
+    assert caught.value.path == file
+    assert len(caught.value.diagnostics) == 1
+    assert web.status() == "running"
+
+
+def test_a_rename_that_was_killed_is_finished_by_the_next(web, file, monkeypatch):
+    web.stop()
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(editing, "write", die)
+        patch.setattr(moving, "move_back", die)  # the dead undo nothing
+        with pytest.raises(KeyboardInterrupt):
+            web.rename("front")
+    assert file.read_text() == FILE
+    assert str(web.rename("front")) == "shop/front"
+    assert file.read_text() == FILE.replace("web:", "front:")
