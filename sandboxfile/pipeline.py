@@ -340,10 +340,18 @@ def users_of_secrets(plans: Collection[Plan], layout: Layout) -> tuple[DesiredSa
 
 
 def secret_problems(
-    specs: Collection[DesiredSandbox], layout: Layout, *, run_commands: bool = True, tell_errors: bool = False
+    specs: Collection[DesiredSandbox],
+    layout: Layout,
+    *,
+    run_commands: bool = True,
+    tell_errors: bool = False,
+    given: Collection[str] = (),
 ) -> Diagnostics:
-    """What these sandboxes' secrets lack, said before anything boots. Of commands, those that are approved are run."""
-    credentials = [credential for spec in specs for credential in spec.policy.credentials]
+    """What these sandboxes' secrets lack, but for those `given` already, said before anything boots.
+
+    Of commands, those that are approved are run.
+    """
+    credentials = [each for spec in specs for each in spec.policy.credentials if each.name not in given]
     return in_order(problems(credentials, layout, os.environ, run_commands, tell_errors=tell_errors))
 
 

@@ -6,18 +6,21 @@ from running a command of its choice.
 
 import argparse
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from sandboxfile import pipeline
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.diagnostics import visible
 from sandboxfile.cli.views.secrets import source_text
 from sandboxfile.cli.views.text import table
+from sandboxfile.diagnostics import Diagnostics, warning
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.approvals import Approval, approvals_needed, approve, read_approvals
 from sandboxfile.model.credential import SecretSource
 from sandboxfile.model.desired import DesiredSandbox
+from sandboxfile.planning.fit import as_warnings
 from sandboxfile.policy.patterns import PatternProblem, parse_pattern
 
 HEADER = ("SECRET", "SOURCE", "MAY GO TO", "FROM")
@@ -68,6 +71,27 @@ def unapproved(specs: Sequence[DesiredSandbox]) -> list[Wanted]:
     needed = wanted(specs)
     approved = read_approvals(this_layout()) if needed else frozenset()
     return [each for each in needed if each.approval not in approved]
+
+
+def unready(specs: Sequence[DesiredSandbox], args: argparse.Namespace, given: Collection[str] = ()) -> Diagnostics:
+    """For who only looks: a warning for each secret that is not there, and for each place that one may not go to yet.
+
+    `given`: names of those that a machine has been given already. No command is run for it. Raises StateError.
+    """
+    missing = unapproved(specs)
+    hints = commands(missing, args)
+    return (
+        *as_warnings(pipeline.secret_problems(specs, this_layout(), run_commands=False, given=given)),
+        *(
+            warning(
+                "Secret not approved",
+                f"`{each.secret}` ({_source(each)}) may not go to {each.approval.place} yet, from"
+                f" {', '.join(each.sandboxes)}.",
+                hint=hint,
+            )
+            for each, hint in zip(missing, hints, strict=True)
+        ),
+    )
 
 
 def question(missing: Sequence[Wanted]) -> str:

@@ -19,13 +19,12 @@ _CELL = 200  # characters of a cell of the table
 _PLAIN = re.compile(r"[^A-Za-z0-9 ]")
 
 
-def to_markdown(plan: Plan, diagnostics: Iterable[Diagnostic] = (), doubts: Sequence[Doubt] = ()) -> str:
-    """The comment. `diagnostics` are told besides those of the plan, `doubts` are those of its files."""
-    found = (*plan.diagnostics, *diagnostics)
+def to_markdown(plan: Plan, doubts: Sequence[Doubt] = ()) -> str:
+    """The comment. `doubts` are those of its files."""
     parts = _Parts()
     parts.add(f"### sbx plan: {code(plan.project)}\n")
     widens = [shift for change in plan.changes for shift in change.shifts if shift.direction == "widens"]
-    first = (*widens_blocks(widens), *_lost(plan), *_problems(found), *_doubted(doubts))
+    first = (*widens_blocks(widens), *_lost(plan), *_problems(plan.diagnostics), *_doubted(doubts))
     for block in (*first, *_orphans(plan), _verdict(plan)):
         parts.add(block)
     if plan.changes:
@@ -99,8 +98,7 @@ def _lost(plan: Plan) -> Iterator[str]:
         yield ""
 
 
-def _problems(diagnostics: Iterable[Diagnostic]) -> Iterator[str]:
-    found = tuple(diagnostics)
+def _problems(found: Sequence[Diagnostic]) -> Iterator[str]:
     if found:
         if has_errors(found):
             yield "> [!WARNING]\n> **Refused: nothing of this will be done.**\n"

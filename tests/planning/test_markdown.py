@@ -76,7 +76,7 @@ def test_what_widens_comes_first_and_is_no_markup():
 
 def test_files_in_doubt_are_named_and_are_no_markup():
     doubts = [Doubt(FileContent(f"/shop/{number}</code>@team", "sha256:0"), "changed", "/shop") for number in range(60)]
-    text = to_markdown(PLAN, (), doubts)
+    text = to_markdown(PLAN, doubts)
     assert "(`up --yes` refuses this plan):" in text
     assert "/shop/0</code>@team: changed, in the workspace /shop" in unescape(text)
     assert "</code>@team" not in text
@@ -93,10 +93,10 @@ def test_nothing_to_do_is_said():
 
 def test_a_refused_plan_says_so_and_why():
     refused = Plan("shop", "f", (REPLACED,), diagnostics=(error("Protected sandbox", "it has `protect: true`"),))
-    text = to_markdown(refused, (warning("Missing secret", "x"),))
+    text = to_markdown(replace(refused, diagnostics=(*refused.diagnostics, warning("Missing secret", "x"))))
     assert "> **Refused: nothing of this will be done.**" in text
     assert "error: Protected sandbox: it has `protect: true`\nwarning: Missing secret: x" in text
-    assert "Refused" not in to_markdown(PLAN, (warning("Missing secret", "x"),))
+    assert "Refused" not in to_markdown(replace(PLAN, diagnostics=(warning("Missing secret", "x"),)))
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -122,11 +122,11 @@ def test_a_code_block_cannot_be_ended_from_inside(text):
 def test_nothing_of_a_file_stands_outside_of_code(text):
     field = FieldChange(text, text, text, "replace", text)
     change = Change(f"sandbox {text}", "replace", text, (field,), True, (text,))
-    made = to_markdown(Plan(text, "f", (change,), (), (SandboxId(text, text),)), (warning(text, text),))
+    made = to_markdown(Plan(text, "f", (change,), (), (SandboxId(text, text),), (warning(text, text),)))
     outside = re.sub(r"(?ms)^(`{3,})diff\n.*?\n\1$", "", made)
     outside = re.sub(r"<code>(?:[A-Za-z0-9 ]|&#[0-9]+;)*</code>", "", outside)
     plain = Change("sandbox x", "replace", "x", (FieldChange("x", "x", "x", "replace", "x"),), True, ("x",))
-    usual = to_markdown(Plan("x", "f", (plain,), (), (SandboxId("x", "x"),)), (warning("x", "x"),))
+    usual = to_markdown(Plan("x", "f", (plain,), (), (SandboxId("x", "x"),), (warning("x", "x"),)))
     usual = re.sub(r"(?ms)^(`{3,})diff\n.*?\n\1$", "", usual)
     assert outside == re.sub(r"<code>.*?</code>", "", usual)
 

@@ -5,10 +5,12 @@ before. With -o the plan is saved, and `sbx apply FILE` does exactly that.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
+from sandboxfile.cli.approving import unready
 from sandboxfile.cli.planning_options import add_frozen_option, add_plan_options, plan_options, tell_unknown_profiles
 from sandboxfile.cli.project import load_project, show_diagnostics, this_layout
 from sandboxfile.cli.trusting import doubts_of, doubts_told
@@ -19,7 +21,6 @@ from sandboxfile.cli.widening import add_widening_option, denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.plan import Plan, PlanOptions
-from sandboxfile.planning.fit import as_warnings
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +67,9 @@ def _exit_code(plan: Plan, args: argparse.Namespace, console: Console) -> int:
 
 
 def show(plan: Plan, args: argparse.Namespace, console: Console) -> None:
-    """The plan, what secrets it lacks, and which of its files are in doubt."""
+    """The plan, what its secrets lack, and which of its files are in doubt, in every format."""
     specs = pipeline.users_of_secrets([plan], this_layout())
-    lacking = as_warnings(pipeline.secret_problems(specs, this_layout(), run_commands=False))
+    plan = replace(plan, diagnostics=(*plan.diagnostics, *unready(specs, args)))
     doubts = doubts_of(plan)
     if args.format == "json":
         write_json(plan_object(plan, doubts), console)
@@ -76,13 +77,8 @@ def show(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     if args.format == "markdown":
         from sandboxfile.planning.markdown import to_markdown
 
-        console.print(to_markdown(plan, lacking, doubts).rstrip())
+        console.print(to_markdown(plan, doubts).rstrip())
         return
-    show_diagnostics((*plan.diagnostics, *lacking), {}, console)
-    if specs:
-        from sandboxfile.cli.approving import question, unapproved
-
-        if missing := unapproved(specs):
-            console.say(question(missing))
+    show_diagnostics(plan.diagnostics, {}, console)
     doubts_told(doubts, console)
     console.print(render_plan(plan, console))

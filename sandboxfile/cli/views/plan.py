@@ -39,5 +39,9 @@ def _colored(line: str, console: Console) -> str:
 
 def plan_object(plan: Plan, doubts: Sequence[Doubt] = ()) -> dict[str, Any]:
     """The object of `plan --format json`; its keys are public surface. `doubts`: for which `up --yes` refuses it."""
-    told = [{"path": doubt.file.path, "state": doubt.state, "directory": doubt.directory} for doubt in doubts]
-    return {**render.to_json(plan), "diagnostics": to_json(plan.diagnostics), "doubts": told}
+    return {**render.to_json(plan), "diagnostics": to_json(plan.diagnostics), "doubts": doubt_objects(doubts)}
+
+
+def doubt_objects(doubts: Sequence[Doubt]) -> list[dict[str, str]]:
+    """Files in doubt, and where a sandbox could have written them from."""
+    return [{"path": doubt.file.path, "state": doubt.state, "directory": doubt.directory} for doubt in doubts]

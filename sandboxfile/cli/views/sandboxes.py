@@ -107,8 +107,14 @@ def _plain(value: Any) -> dict[str, Any]:
     return fields
 
 
-def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime, kept: str = "") -> str:
-    """`status` for people: a name and a value a line; an empty name goes on with the one above."""
+def page(
+    sandbox: ObservedSandbox,
+    files: dict[str, str],
+    now: datetime,
+    kept: str = "",
+    more: Sequence[tuple[str, str]] = (),
+) -> str:
+    """`status` for people: a name and a value a line, `more` as well; an empty name goes on with the one above."""
     asleep = " (asleep: the next use starts it)" if sandbox.asleep else ""
     lines = [("id", str(sandbox.id)), ("status", sandbox.status + asleep)]
     if sandbox.problem:
@@ -117,7 +123,7 @@ def page(sandbox: ObservedSandbox, files: dict[str, str], now: datetime, kept: s
         lines.append(("problem", "the disk is missing"))
     lines += _applied_lines(sandbox, now)
     lines += _machine_lines(sandbox, now)
-    lines += [("kept by", kept)] if kept else []
+    lines += [*([("kept by", kept)] if kept else []), *more]
     lines += [(name.replace("_", " "), path) for name, path in files.items()]
     width = max(len(name) for name, _ in lines)
     return "\n".join(f"{name:<{width}}  {harmless(text)}".rstrip() for name, text in lines)

@@ -274,3 +274,61 @@ def test_a_wrong_file_approves_nothing(cli, file, layout):
 def test_nobody_else_can_read_the_approvals(cli, file, layout):
     cli("secret", "approve", "tracker")
     assert layout.approvals.stat().st_mode & 0o077 == 0
+
+
+# --- told where somebody only looks ------------------------------------------------------------------------------
+
+UNAPPROVED = (
+    ("Secret not approved", "sbx secret approve told told.example.com:443"),
+    ("Secret not approved", "sbx secret approve tracker old.example.com:8443"),
+    ("Secret not approved", "sbx secret approve tracker tracker.example.com:443"),
+)
+
+
+def test_a_plan_tells_what_its_secrets_lack_in_every_format(cli, file, layout):
+    told = json.loads(cli("plan", "web", "--format", "json").stdout)["diagnostics"]
+    assert [(each["summary"], each["hint"]) for each in told if "approved" in each["summary"]] == list(UNAPPROVED)
+    absent = [each for each in told if each["summary"] == "Secret not available"]
+    assert {each["detail"].split("`")[1] for each in absent} == {"anthropic", "tracker"}
+    assert {each["severity"] for each in told} == {"warning"}
+    assert (
+        told[-1]["detail"]
+        == "`tracker` (file /home/me/token) may not go to tracker.example.com:443 yet, from shop/web."
+    )
+    comment = cli("plan", "web", "--format", "markdown").stdout
+    assert "warning: Secret not approved: `told` (command printf 'a b') may not go to told.example.com:443" in comment
+    assert "warning: Secret not available: `tracker`" in comment
+    assert "Refused" not in comment
+    assert "hint: sbx secret approve told told.example.com:443" in cli("plan", "web").stderr
+    approve(layout, [*TRACKER, Approval("command sha256:0", "told.example.com", 443)])
+    left = json.loads(cli("plan", "web", "--format", "json").stdout)["diagnostics"]
+    assert [each["hint"] for each in left if "approved" in each["summary"]] == [UNAPPROVED[0][1]]
+
+
+def test_a_saved_plan_is_the_same_whatever_its_secrets_lack(cli, file, layout):
+    cli("plan", "db", "-o", "before.plan", "--format", "json")
+    approve(layout, TRACKER)
+    cli("plan", "db", "-o", "after.plan")
+    before, after = (json.loads(file.with_name(f"{name}.plan").read_text()) for name in ("before", "after"))
+    assert before["plan"] == after["plan"]
+    assert "not approved" not in json.dumps(before)
+
+
+def test_status_tells_what_the_secrets_of_a_sandbox_lack_and_which_of_its_files_are_in_doubt(
+    cli, file, stopped, layout
+):
+    web = next(spec for spec in pipeline.load(file, layout).desired.sandboxes if spec.id.name == "web")
+    stopped(policy=web.policy)
+    told = json.loads(cli("status", "shop/web", "--format", "json").stdout)
+    assert [each["hint"] for each in told["diagnostics"] if "approved" in each["summary"]] == [h for _, h in UNAPPROVED]
+    assert "tracker" in [each["detail"].split("`")[1] for each in told["diagnostics"] if "available" in each["summary"]]
+    assert told["doubts"] == []
+    expose(layout, {str(file.parent): frozenset()})
+    doubt = {"path": str(file), "state": "new", "directory": str(file.parent)}
+    assert doubt in json.loads(cli("status", "shop/web", "--format", "json").stdout)["doubts"]
+    said = cli("status", "shop/web")
+    assert "hint: sbx secret approve tracker old.example.com:8443" in said.stderr
+    assert "in doubt" in said.stdout
+    assert f"{file}: new, in the workspace {file.parent}" in said.stdout
+    file.unlink()
+    assert json.loads(cli("status", "shop/web", "--format", "json").stdout)["doubts"] == []
