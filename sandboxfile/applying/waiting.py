@@ -59,6 +59,6 @@ def has_completed(id: SandboxId, main: MainProcess) -> bool:
     if main.exit_code != 0:
         raise MachineError(
             f"waiting for {id}: its main process exited with {main.exit_code}",
-            hint=f"sbx logs {id} --main; once that is mended, sbx restart {id} runs it again",
+            hint=f"sbx logs {id} --main; once that is mended, `sbx up` runs it again",
         )
     return True

@@ -13,7 +13,7 @@ from sandboxfile.model.observed import Machine
 from sandboxfile.model.plan import DeleteSandbox, RunSetup, StartMain, StartSandbox, Step, StopSandbox, WaitFor
 from sandboxfile.names import SandboxId
 
-_BEGINS = (StartSandbox, RunSetup, StartMain)
+BEGINS = (StartSandbox, RunSetup, StartMain)
 _ENDS = (StopSandbox, DeleteSandbox)
 _Edge = tuple[str, str]  # a step, and one that it needs, by their keys
 _WORDS: Mapping[Condition, str] = {"healthy": "to be healthy", "completed": "to complete", "started": "to start"}
@@ -50,7 +50,7 @@ def _pairs(chains: Mapping[str, Chain], *, before: bool = False) -> Iterator[tup
 
 def _starts(chains: Mapping[str, Chain]) -> Iterator[_Edge]:
     for chain, other, each in _pairs(chains):
-        begin = next((step.key for step in chain.steps if isinstance(step.operation, _BEGINS)), None)
+        begin = next((step.key for step in chain.steps if isinstance(step.operation, BEGINS)), None)
         if begin is not None:
             wait = _wait(other, each.condition)
             yield from ((begin, step.key) for step in ([wait] if wait else other.steps[-1:]))
@@ -66,7 +66,7 @@ def _ends(chains: Mapping[str, Chain]) -> Iterator[_Edge]:
 
 def _wait(other: Chain, condition: Condition) -> Step | None:
     """The step that waits for a condition; None when it holds, and nothing is going to be done that could change it."""
-    begins = any(isinstance(step.operation, _BEGINS) for step in other.steps)
+    begins = any(isinstance(step.operation, BEGINS) for step in other.steps)
     if condition == "started" or (not begins and _holds(other.machine, condition)):
         return None
     key = f"wait for {other.id.name} {_WORDS[condition]}"

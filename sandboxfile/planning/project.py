@@ -21,10 +21,10 @@ from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import image_text, reach_of
-from sandboxfile.planning.ordering import Chain, ordered
+from sandboxfile.planning.ordering import BEGINS, Chain, ordered
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, converge, guard, image_key, take_down
 from sandboxfile.planning.selection import is_named, select
-from sandboxfile.planning.sleeping import needed_awake, starts
+from sandboxfile.planning.sleeping import needed
 from sandboxfile.planning.snapshot import observation_fingerprint
 from sandboxfile.planning.volumes import NOTHING, Deletion, delete_volumes, furnish, pass_on
 from sandboxfile.planning.widening import built_by_host, planned_shifts, shifts_to, template_shifts
@@ -48,13 +48,13 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
         contents = _contents(desired, observed)
         refusals += _missing_bases(desired, chosen)
 
-        def part(s: DesiredSandbox, wake: bool) -> Part:
+        def part(s: DesiredSandbox, wake: bool, again: str) -> Part:
             content, anew = contents.get(s.image.digest, ""), s.id.name in selection.anew
             there = found.get(s.id)
-            made = converge(s, desired.source, there, options.allow_destroy, content, anew=anew, wake=wake)
+            made = converge(s, desired.source, there, options.allow_destroy, content, anew=anew, wake=wake, again=again)
             return furnish(made, s, desired.volumes, observed, desired.source)
 
-        parts += _awake_as_needed(chosen, found, part, wake=bool(options.only))
+        parts += _as_needed(chosen, found, part, wake=bool(options.only))
         if options.remove_orphans:
             cause, keep = "it is no longer in the file", bool(desired.source)
             parts += [removal(found[id], options.allow_destroy, cause, keep=keep) for id in orphans]
@@ -73,17 +73,20 @@ def _volumes_too(observed: ObservedState, parts: Iterable[Part], options: PlanOp
     return delete_volumes(observed, names, "the project is taken down", {part.id for part in parts})
 
 
-def _awake_as_needed(
+def _as_needed(
     chosen: Collection[DesiredSandbox],
     found: Mapping[SandboxId, ObservedSandbox],
-    part: Callable[[DesiredSandbox, bool], Part],
+    part: Callable[[DesiredSandbox, bool, str], Part],
     *,
     wake: bool,
 ) -> list[Part]:
-    """Their parts by `part(spec, wake)`: those are woken, too, that others wait for which are started."""
-    parts = {spec.id.name: part(spec, wake) for spec in chosen}
-    awake = needed_awake(chosen, [name for name in parts if starts(parts[name].steps)], found)
-    return [part(spec, True) if spec.id.name in awake else parts[spec.id.name] for spec in chosen]
+    """Their parts by `part(spec, wake, again)`: those are woken, or run again, that others need which begin."""
+    parts = {spec.id.name: part(spec, wake, "") for spec in chosen}
+    begin = [name for name in parts if any(isinstance(step.operation, BEGINS) for step in parts[name].steps)]
+    awake, again = needed(chosen, begin, found)
+    parts |= {spec.id.name: part(spec, True, "") for spec in chosen if spec.id.name in awake}
+    parts |= {spec.id.name: part(spec, wake, again[spec.id.name]) for spec in chosen if spec.id.name in again}
+    return list(parts.values())
 
 
 def removal(

@@ -88,10 +88,12 @@ def converge(
     *,
     anew: bool = False,
     wake: bool = False,
+    again: str = "",
 ) -> Part:
     """Make one sandbox as the file wants it. `content`: the digest of what is in its image, as far as it is known.
 
     `anew`: replace it also when nothing asks for that. `wake`: start it also when it is asleep, and may be.
+    `again`: why its main process, which has ended, is to run once more.
     """
     part = Part(spec.id)
     if found is None:
@@ -116,7 +118,7 @@ def converge(
     elif sleeps_on(spec, found, found.applied) and not wake:
         _update_asleep(part, spec, source, found, found.applied, fields)
     else:
-        _update(part, spec, source, found, found.applied, fields)
+        _update(part, spec, source, found, found.applied, fields, again)
     return part
 
 
@@ -165,13 +167,13 @@ def image_key(digest: str) -> str:
     return f"build image {short(digest)}"
 
 
-def _finish(part: Part, spec: DesiredSandbox, *, setup: bool, main: bool, agent: bool = True) -> None:
+def _finish(part: Part, spec: DesiredSandbox, *, setup: bool, main: bool, agent: bool = True, rerun: str = "") -> None:
     if agent and spec.agent != NO_AGENT:
         part.do(f"check agent {spec.id.name}", CheckAgent(spec.id), f"it is to run {spec.agent}")
     if setup:
         part.do(f"set up {spec.id.name}", RunSetup(spec.id), "its setup has not finished")
     if main and spec.command is not None:
-        part.do(f"run {spec.id.name}", StartMain(spec.id), "it has a main process")
+        part.do(f"run {spec.id.name}", StartMain(spec.id), rerun or "it has a main process")
 
 
 def _replace_cause(found: ObservedSandbox, fields: tuple[FieldChange, ...]) -> str | None:
@@ -188,6 +190,7 @@ def _update(
     found: ObservedSandbox,
     applied: Applied,
     fields: tuple[FieldChange, ...],
+    rerun: str,
 ) -> None:
     unfinished = setup_done(applied, spec) < len(spec.setup)
     recorded = applied.spec != spec or applied.source != source or _goes_by_another(found.machine, spec)
@@ -205,8 +208,11 @@ def _update(
     if recorded:  # last, so that an interrupted change is still seen as one
         part.do(f"record {spec.id.name}", UpdateRecord(spec, source), "it is as the file asks now")
     agent = spec.agent != NO_AGENT and (found.machine is None or not found.machine.agent_found)
-    _finish(part, spec, setup=unfinished, main=main_is_due(spec, found.machine), agent=agent)
-    if part.steps:
+    due = rerun != "" or main_is_due(spec, found.machine)
+    _finish(part, spec, setup=unfinished, main=due, agent=agent, rerun=rerun)
+    if rerun:
+        part.say("restart", rerun, fields, reach=reach)
+    elif part.steps:
         moved = applied.source if applied.source != source else None
         part.say(*_live_words(found, fields, unfinished, moved, recorded, agent), fields, reach=reach)
 

@@ -1,14 +1,14 @@
-"""Sandboxes that are asleep: which of them are as wanted like that, and which ones others need awake. Pure.
+"""Sandboxes that are asleep, or whose work has failed: which are as wanted like that, and which others need. Pure.
 
 Asleep is stopped because nothing was done in it for its `idle_stop`. Nobody starts it for that it is stopped, and its
-changes are written down for the next start, which comes with the next use of it.
+changes are written down for the next start, which comes with the next use of it. A main process
+that has failed is run again for those alone that wait for its completion, as Compose does it.
 """
 
 from collections.abc import Collection, Iterable, Mapping
 
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied, ObservedSandbox
-from sandboxfile.model.plan import StartSandbox, Step
 from sandboxfile.names import SandboxId
 
 
@@ -20,24 +20,35 @@ def sleeps_on(spec: DesiredSandbox, found: ObservedSandbox, applied: Applied) ->
     return spec.command is None or (spec.command == applied.spec.command and spec.restart != "always")
 
 
-def starts(steps: Iterable[Step]) -> bool:
-    """Whether a sandbox is started by these steps."""
-    return any(isinstance(step.operation, StartSandbox) for step in steps)
+def needed(
+    specs: Iterable[DesiredSandbox], beginning: Collection[str], found: Mapping[SandboxId, ObservedSandbox]
+) -> tuple[frozenset[str], Mapping[str, str]]:
+    """What others depend on that are `beginning`, or begin for others: the names of those that are woken for it.
 
-
-def needed_awake(
-    specs: Iterable[DesiredSandbox], starting: Collection[str], found: Mapping[SandboxId, ObservedSandbox]
-) -> frozenset[str]:
-    """The names of those that are asleep, and that others depend on which are `starting`, or are woken for others."""
+    And of those whose main process has failed, which is run again where it is to complete, with the reason.
+    """
     by_name = {spec.id.name: spec for spec in specs}
     woken: set[str] = set()
-    pending = list(starting)
+    again: dict[str, str] = {}
+    pending = list(beginning)
     while pending:
         spec = by_name.get(pending.pop())
-        for name in [each.name for each in spec.depends_on] if spec is not None else ():
-            other = by_name.get(name)
+        for each in spec.depends_on if spec is not None else ():
+            other = by_name.get(each.name)
             there = found.get(other.id) if other is not None else None
-            if name not in woken and there is not None and there.asleep:
-                woken.add(name)
-                pending.append(name)
-    return frozenset(woken)
+            if there is None or spec is None or each.name in woken or each.name in again:
+                continue
+            if there.asleep:
+                woken.add(each.name)
+            elif each.condition == "completed" and (code := _failed(there)) is not None:
+                again[each.name] = f"its main process exited with {code}, and {spec.id.name} waits for it to complete"
+            else:
+                continue
+            pending.append(each.name)
+    return frozenset(woken), again
+
+
+def _failed(found: ObservedSandbox) -> int | None:
+    """With what its main process ended, where that was a failure, and for good."""
+    main = found.machine.main if found.machine is not None else None
+    return main.exit_code if main is not None and main.status == "exited" and main.exit_code != 0 else None

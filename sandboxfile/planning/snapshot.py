@@ -28,6 +28,7 @@ from sandboxfile.model.plan import (
     Operation,
     PreparePlatform,
     RecordVolume,
+    StartMain,
     StartSandbox,
     Step,
     UpdateRecord,
@@ -66,21 +67,22 @@ class Snapshot:
 def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
     """What these steps rest on. Empty where there are none.
 
-    Left out of a sandbox: a main process that ends or is started again, who sits at the agent's terminal, its health,
-    and times; its checkpoints, unless it is deleted with them.
+    Left out of a sandbox: a main process that ends or is started again, unless it is run for having ended, who sits at
+    the agent's terminal, its health, and times; its checkpoints, unless it is deleted with them.
     """
     operations = [step.operation for step in steps]
     ids = {id for id in map(concerned, operations) if id is not None}
     lost = {operation.id for operation in operations if isinstance(operation, DeleteSandbox)}
-    there = {sandbox.id: _steady(sandbox, sandbox.id in lost) for sandbox in observed.sandboxes}
+    started = {operation.id for operation in operations if isinstance(operation, StartSandbox)}
+    again = {operation.id for operation in operations if isinstance(operation, StartMain)} - started
+    there = {each.id: _steady(each, each.id in lost, each.id in again) for each in observed.sandboxes}
     built = {operation.template.recipe.digest for operation in operations if isinstance(operation, BuildImage)}
     needed = {operation.spec.image.digest for operation in operations if isinstance(operation, CreateSandbox)}
-    starts = any(isinstance(operation, StartSandbox) for operation in operations)
     prepares = any(isinstance(operation, PreparePlatform) for operation in operations)
     return Snapshot(
         tuple(Seen(id, there.get(id)) for id in sorted(ids)),
         tuple((digest, observed.images.get(digest, "")) for digest in sorted(needed - built)),
-        starts and not prepares and observed.platform_ready,
+        bool(started) and not prepares and observed.platform_ready,
         _volumes(observed, operations),
     )
 
@@ -114,12 +116,14 @@ def concerned(operation: Any) -> SandboxId | None:
     return found if isinstance(found, SandboxId) else None
 
 
-def _steady(sandbox: ObservedSandbox, is_lost: bool) -> ObservedSandbox:
+def _steady(sandbox: ObservedSandbox, is_lost: bool, is_run: bool) -> ObservedSandbox:
     if not is_lost:
         sandbox = replace(sandbox, checkpoints=0)
     if sandbox.machine is None:
         return sandbox
-    main = MainProcess("none" if sandbox.machine.main.status == "none" else "running")
+    main = replace(sandbox.machine.main, restarts=0)
+    if main.status != "none" and not (main.status == "exited" and is_run):
+        main = MainProcess("running")
     workspaces = tuple(sorted(sandbox.machine.workspaces, key=lambda workspace: workspace.target))
     machine = replace(
         sandbox.machine,

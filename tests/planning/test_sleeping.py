@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sandboxfile.model.desired import Command, Dependency, DesiredSandbox, Image
-from sandboxfile.model.observed import Applied, ObservedSandbox
+from sandboxfile.model.observed import Applied, Machine, MainProcess, ObservedSandbox
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.sleeping import needed_awake, sleeps_on
+from sandboxfile.planning.sleeping import needed, sleeps_on
 
 SPEC = DesiredSandbox(SandboxId("shop", "web"), "shell", Image("d" * 64), idle_stop=60.0)
 ONCE = replace(SPEC, command=Command(("once",)))
@@ -44,6 +44,25 @@ def test_those_are_woken_that_others_wait_for_and_what_they_wait_for():
         for name, names in waits.items()
     ]
     there = {spec.id: found(spec, asleep=spec.id.name != "cache") for spec in specs}
-    assert needed_awake(specs, ["app"], there) == {"db", "disk"}
-    assert needed_awake(specs, [], there) == frozenset()
-    assert needed_awake(specs[:1], ["app"], there) == frozenset()
+    assert needed(specs, ["app"], there) == ({"db", "disk"}, {})
+    assert needed(specs, [], there) == (frozenset(), {})
+    assert needed(specs[:1], ["app"], there) == (frozenset(), {})
+
+
+@pytest.mark.parametrize(
+    ("main", "condition", "expected"),
+    [
+        pytest.param(MainProcess("exited", 3), "completed", True, id="it failed"),
+        pytest.param(MainProcess("exited", 0), "completed", False, id="it has completed"),
+        pytest.param(MainProcess("running"), "completed", False, id="it runs"),
+        pytest.param(MainProcess("waiting", 3), "completed", False, id="its supervisor starts it again"),
+        pytest.param(MainProcess("exited", 3), "started", False, id="nobody waits for its end"),
+    ],
+)
+def test_what_failed_is_run_again_for_who_waits_for_it_to_complete(main, condition, expected):
+    app = replace(SPEC, id=SandboxId("shop", "app"), depends_on=(Dependency("web", condition),))
+    machine = Machine("running", 1, 1, 1, (), main, "tcg", "b", "t")
+    there = {SPEC.id: found(SPEC, asleep=False, machine=machine)}
+    reason = "its main process exited with 3, and app waits for it to complete"
+    assert needed([app, SPEC], ["app"], there) == (frozenset(), {"web": reason} if expected else {})
+    assert needed([app, SPEC], [], there) == (frozenset(), {})

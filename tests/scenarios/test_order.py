@@ -21,7 +21,7 @@ sandboxes:
   web:
     scale: {scale}
     depends_on: {{db: {{condition: healthy}}, job: {{condition: completed}}}}
-  broken: {{profiles: [ci], command: "exit 3"}}
+  broken: {{profiles: [ci], workspaces: [./work], command: "test -e mended || exit 3"}}
   late: {{profiles: [ci], depends_on: {{broken: {{condition: completed}}}}}}
 """
 WELL = {"db", "job", "web-1", "web-2"}
@@ -58,6 +58,15 @@ def test_dependents_wait_profiles_are_asked_for_and_replicas_come_and_go(sbx):
     assert "order/broken" in failed
     assert there(sbx) == {**dict.fromkeys(WELL, True), "web-3": True, "broken": True, "late": False}
     sbx("plan", "--detailed-exitcode", code=0)  # nobody asked for `ci`
+
+    # Once it is mended, it is run again for who waits for it, on the machine that it has.
+    (sbx.project / "work" / "mended").touch()
+    since = started_at(sbx, "broken")
+    assert "sandbox broken: restart (its main process exited with 3" in sbx("plan", "--profile", "ci").stdout
+    sbx("up", "-y", "--profile", "ci", timeout=900)
+    assert (there(sbx)["late"], started_at(sbx, "broken")) == (True, since)
+    sbx("plan", "--profile", "ci", "--detailed-exitcode", code=0)
+    sbx("rm", "-y", "late")
 
     write(sbx, 2)
     assert "sandbox web-3: orphan" in sbx("up", "-y").stderr
