@@ -11,13 +11,13 @@ from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
 from sandboxfile.model.policy import Policy
+from sandboxfile.model.sizes import size
 from sandboxfile.planning.given import told_together
 from sandboxfile.planning.mounts import mount_changes
 from sandboxfile.policy.command import command_edit
 
 _LOCK_FILE = "sandbox.lock"
 _PROJECT_FILES = (_LOCK_FILE, "sandbox.yaml", "sandbox.yml", "sandbox.override.yaml", "sandbox.override.yml")
-_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 def field_changes(
@@ -75,14 +75,6 @@ def held_to_another(wanted: Policy, applied: Policy, machine: Machine | None) ->
     if machine.health == "starting":  # it is going to go by the record
         return wanted != applied
     return machine.policy != fingerprint(wanted)
-
-
-def size(count: int) -> str:
-    """Bytes as people write them: 2GiB, 1536MiB."""
-    for unit, name in _UNITS:
-        if count >= unit and count % unit == 0:
-            return f"{count // unit}{name}"
-    return f"{count}B"
 
 
 def mode_text(workspace: Workspace, beside: Workspace | None = None) -> str:

@@ -12,8 +12,9 @@ from sandboxfile.model.desired import DesiredSandbox, DesiredState, Volume
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Action, Change, FieldChange, Shift
+from sandboxfile.model.sizes import size
 from sandboxfile.model.template import DesiredTemplate, Recipe
-from sandboxfile.planning.changes import field_changes, given_to, policy_change, reach_changed, reach_of, size
+from sandboxfile.planning.changes import field_changes, given_to, policy_change, reach_changed, reach_of
 from sandboxfile.planning.markdown import code, folded, widens_blocks
 from sandboxfile.planning.render import SYMBOLS, change_lines, fields_json, shifts_json
 from sandboxfile.planning.widening import image_shifts, shifts, taken_away, template_shifts

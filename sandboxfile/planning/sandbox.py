@@ -30,6 +30,7 @@ from sandboxfile.model.plan import (
     StopSandbox,
     UpdateRecord,
 )
+from sandboxfile.model.sizes import size
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import (
     attached,
@@ -39,7 +40,6 @@ from sandboxfile.planning.changes import (
     listened,
     reach_changed,
     reach_of,
-    size,
 )
 from sandboxfile.planning.mounts import missing, superfluous
 from sandboxfile.planning.sleeping import sleeps_on

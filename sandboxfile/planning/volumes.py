@@ -26,8 +26,8 @@ from sandboxfile.model.plan import (
     StopSandbox,
     UpdateRecord,
 )
+from sandboxfile.model.sizes import size
 from sandboxfile.names import SandboxId, VolumeId
-from sandboxfile.planning.changes import size
 from sandboxfile.planning.mounts import mounted
 from sandboxfile.planning.sandbox import Part
 

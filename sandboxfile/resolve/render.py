@@ -18,9 +18,9 @@ from sandboxfile.model.credential import Credential
 from sandboxfile.model.desired import NO_AGENT, DesiredSandbox, DesiredState, Healthcheck
 from sandboxfile.model.durations import duration
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
+from sandboxfile.model.sizes import size
 from sandboxfile.model.spec import Build
 from sandboxfile.model.template import DesiredTemplate
-from sandboxfile.model.values import GIB, MIB
 from sandboxfile.names import is_name
 from sandboxfile.policy.implied import SECRET, without_implied
 from sandboxfile.resolve.chains import MANAGERS
@@ -46,7 +46,7 @@ def config(desired: DesiredState) -> dict[str, Any]:
     if listed:
         result["secrets"] = {name: render_secret(listed[name]) for name in sorted(listed)}
     if desired.volumes:
-        result["volumes"] = {each.id.name: {"size": _size(each.size)} for each in desired.volumes}
+        result["volumes"] = {each.id.name: {"size": size(each.size)} for each in desired.volumes}
     env = _variables(desired)
     result["sandboxes"] = {item.id.name: _sandbox(item, env.get(item.template, ())) for item in desired.sandboxes}
     loadable: dict[str, Any] = escaped(result)
@@ -129,7 +129,7 @@ def _sandbox(sandbox: DesiredSandbox, inherited: Collection[str]) -> dict[str, A
         "volumes": [{"volume": mount.volume, "target": mount.target} for mount in sandbox.mounts],
         "ports": [port.text for port in sandbox.ports],
         "env": {name: env[name] for name in sorted(env)},
-        "resources": {"cpus": resources.cpus, "memory": _size(resources.memory), "disk": _size(resources.disk)},
+        "resources": {"cpus": resources.cpus, "memory": size(resources.memory), "disk": size(resources.disk)},
         "setup": [list(command.argv) for command in sandbox.setup],
         "command": list(sandbox.command.argv) if sandbox.command else [],
         "healthcheck": _healthcheck(sandbox.healthcheck) if sandbox.healthcheck else {},
@@ -201,13 +201,6 @@ def _rule(rule: Rule, preset: bool = False) -> str | dict[str, Any]:
     if preset:
         return {"preset": rule.origin.removeprefix(ORIGIN), **given}
     return {"cidr" if "/" in rule.pattern else "host": rule.pattern, **given} if given else rule.pattern
-
-
-def _size(count: int) -> str | int:
-    for unit, length in (("GiB", GIB), ("MiB", MIB)):
-        if count % length == 0:
-            return f"{count // length}{unit}"
-    return count
 
 
 def escaped(value: Any) -> Any:

@@ -3,12 +3,9 @@
 import json
 from dataclasses import replace
 
-import pytest
-
 from sandboxfile.model.plan import BuildImage, Change, FieldChange, Plan, Shift, Step
 from sandboxfile.model.template import DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
-from sandboxfile.planning.changes import size
 from sandboxfile.planning.render import render, to_json
 
 PLAN = Plan(
@@ -117,19 +114,3 @@ def test_reach_is_told_in_words_and_a_long_list_is_counted():
     lines = render(Plan("shop", "f", (Change("sandbox web", "create", "x", reach=many),))).splitlines()
     assert len(lines) < 30
     assert any("and 80 more" in line for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("count", "text"),
-    [
-        (1 << 30, "1GiB"),
-        (1536 << 20, "1536MiB"),
-        (1 << 40, "1TiB"),
-        (1024, "1KiB"),
-        (1, "1B"),
-        (1025, "1025B"),
-        (0, "0B"),
-    ],
-)
-def test_sizes_are_written_as_in_the_file(count, text):
-    assert size(count) == text

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sandboxfile.cli.views.text import age, harmless, size, table
+from sandboxfile.cli.views.text import age, harmless, table
 from sandboxfile.model.credential import Credential
 from sandboxfile.model.desired import Healthcheck, Workspace
 from sandboxfile.model.durations import duration as exactly
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import AgentSession, Machine, MainProcess, ObservedSandbox
 from sandboxfile.model.policy import Layer
+from sandboxfile.model.sizes import size
 from sandboxfile.names import UNMANAGED
 
 _SESSIONS: dict[AgentSession, str] = {

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sandboxfile.model.sizes import UNITS
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-_UNITS = (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
 _AGES = (("d", 86400), ("h", 3600), ("m", 60))
 
 
@@ -54,17 +55,9 @@ def duration(seconds: float) -> str:
     return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60:02} s"
 
 
-def size(count: int) -> str:
-    """Bytes in the largest binary unit that divides them: `512MiB`; bytes when none does."""
-    for unit, length in _UNITS:
-        if count >= length and count % length == 0:
-            return f"{count // length}{unit}"
-    return f"{count}B"
-
-
 def roughly(count: int) -> str:
     """Bytes for people: `1.4 GiB`."""
-    for unit, length in _UNITS:
+    for unit, length in UNITS:
         if count >= length:
             return f"{count / length:.1f} {unit}"
     return f"{count} B"

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sandboxfile.cli.views.text import roughly, size, table
+from sandboxfile.cli.views.text import roughly, table
 from sandboxfile.model.observed import ObservedVolume
+from sandboxfile.model.sizes import size
 
 HEADER = ("ID", "NAME", "SIZE", "USED", "SANDBOX")
 
