@@ -107,13 +107,25 @@ class Dependency:
 
 
 @dataclass(frozen=True, slots=True)
+class FromHost:
+    """Variables of this host: the one called `name`, or without one all. `derived`: only what the files make of it.
+
+    `place`: `environment` (that of sbx), `.env`, or the absolute path of a file of variables outside the project.
+    """
+
+    place: str
+    name: str = ""
+    derived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredSandbox:
     """One sandbox as the file asks for it. `env` is sorted by name. The first workspace is the working directory.
 
     `docker`: its template asks for a private Docker daemon. `agent` is the name of a built-in one. `ports`, `mounts`
     and `depends_on` are sorted. `idle_stop` in seconds, 0 for never. `profiles`: it is there when one of them is asked
     for, or always. `service`: the name in the file of which this is a replica, empty when it is not scaled.
-    `taken`: what of this host it is given, in words: a variable of the environment of sbx, a file outside the project.
+    `from_host`: what of this host it is given.
     """
 
     id: SandboxId
@@ -137,7 +149,7 @@ class DesiredSandbox:
     idle_stop: float = 0.0
     profiles: tuple[str, ...] = field(default=(), compare=False)
     service: str = field(default="", compare=False)
-    taken: tuple[str, ...] = field(default=(), compare=False)
+    from_host: tuple[FromHost, ...] = field(default=(), compare=False)
 
     @property
     def workdir(self) -> str:

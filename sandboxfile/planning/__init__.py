@@ -13,7 +13,7 @@ snapshot.py  what the steps of a plan rest on, and what of that has moved
 saved.py     a plan as a sealed file
 drift.py     what moved away from what was applied
 trusting.py  which files an agent could have written since somebody approved them
-given.py     what of this host comes into a sandbox, in sentences; renaming.py: what another name changes in others
+renaming.py  what another name changes in others
 widening.py  by which something may do more than before, or less
 comparing.py how what one file asks for differs from what another one does
 render.py    a plan as text and as JSON; markdown.py: as a comment on a pull request

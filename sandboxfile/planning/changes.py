@@ -1,18 +1,26 @@
 """Which fields of one sandbox differ, and what each difference costs. The only place that knows the costs."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from sandboxfile.errors import PolicyError
 from sandboxfile.model.credential import Credential
-from sandboxfile.model.desired import DEFAULT_PROTECT, Command, DesiredSandbox, Healthcheck, Image, Port, Workspace
+from sandboxfile.model.desired import (
+    DEFAULT_PROTECT,
+    Command,
+    DesiredSandbox,
+    FromHost,
+    Healthcheck,
+    Image,
+    Port,
+    Workspace,
+)
 from sandboxfile.model.durations import duration
 from sandboxfile.model.fingerprint import fingerprint, short
 from sandboxfile.model.observed import Applied, Machine
 from sandboxfile.model.plan import Effect, FieldChange
 from sandboxfile.model.policy import Policy
 from sandboxfile.model.sizes import size
-from sandboxfile.planning.given import told_together
 from sandboxfile.planning.mounts import mount_changes
 from sandboxfile.policy.command import command_edit
 
@@ -209,8 +217,20 @@ def given_to(spec: DesiredSandbox) -> tuple[str, ...]:
     """What of this host a new sandbox gets, in sentences without their subject."""
     return (
         *(f"sees {each.source} ({mode_text(each)})" for each in spec.workspaces),
-        *(f"is given {each}" for each in told_together(spec.taken)),
+        *(f"is given {each}" for each in told_together(spec.from_host)),
         *(f"is reached at {each.text.rpartition(':')[0]}" for each in spec.ports),
+    )
+
+
+def told_together(found: Iterable[FromHost]) -> tuple[str, ...]:
+    """One line for all that come the same way: `A, B of .env`; each where its first one was."""
+    names: dict[tuple[bool, str], list[str]] = {}
+    for each in found:
+        names.setdefault((each.derived, each.place), []).append(each.name or "the variables")
+    return tuple(
+        f"{'what the files make of ' if derived else ''}{', '.join(these)} of"
+        f" {'the environment of sbx' if place == 'environment' else place}"
+        for (derived, place), these in names.items()
     )
 
 

@@ -20,8 +20,7 @@ from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import CreateSandbox, DeleteSandbox, Plan, Shift, Step, UpdateRecord
 from sandboxfile.model.policy import Policy
 from sandboxfile.model.template import DesiredTemplate, Origin
-from sandboxfile.planning.changes import mode_text, reach_of
-from sandboxfile.planning.given import told_together
+from sandboxfile.planning.changes import mode_text, reach_of, told_together
 
 if TYPE_CHECKING:
     from sandboxfile.policy.explain import Widened
@@ -189,8 +188,8 @@ def _mounts(before: Iterable[Mount], after: Iterable[Mount], there: Collection[s
 
 def _host(before: DesiredSandbox | None, after: DesiredSandbox) -> Iterator[Shift]:
     """Variables and files of this host, and whose commits are its commits."""
-    was = before.taken if before else ()
-    more, less = (each for each in after.taken if each not in was), (each for each in was if each not in after.taken)
+    was, now = before.from_host if before else (), after.from_host
+    more, less = (each for each in now if each not in was), (each for each in was if each not in now)
     yield from (_more("host", f"is given {each}") for each in told_together(more))
     yield from (_less("host", f"is no longer given {each}") for each in told_together(less))
     old, new = ({name: value for name, value in spec.env if name in _GIT} if spec else {} for spec in (before, after))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, has_errors, in_order
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Image, Mount, Port, Resources
+from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, FromHost, Image, Mount, Port, Resources
 from sandboxfile.model.spec import Path, Sandbox, SandboxFile
 from sandboxfile.model.template import DesiredTemplate
 from sandboxfile.model.values import MIB
@@ -162,24 +162,24 @@ def _sandbox(
         depends_on=dependencies_of(parts.scale, id.name),
         profiles=profiles_of(parts.scale, id.name),
         service=parts.scale.service.get(id.name, ""),
-        taken=tuple(_taken(layers, template.passed_on, (*beneath.env_file, *own.env_file), inputs)),
+        from_host=tuple(_from_host(layers, template.passed_on, (*beneath.env_file, *own.env_file), inputs)),
     )
 
 
-def _taken(
+def _from_host(
     layers: Sequence[Mapping[str, str | None]],
     built_with: Sequence[str],
     env_files: Sequence[str],
     inputs: ResolveInputs,
-) -> Iterator[str]:
-    """What of this host comes into the environment inside, or into the image, in words."""
+) -> Iterator[FromHost]:
+    """What of this host comes into the environment inside, or into the image."""
     merged = {name: value for layer in layers for name, value in layer.items()}
     for name in sorted({*passed_on(merged, inputs.environment), *built_with}):
-        yield f"{name} of the environment of sbx"
+        yield FromHost("environment", name)
     inside = inputs.paths[inputs.base].real
     for path in dict.fromkeys(inputs.paths[inputs.absolute(each)].real for each in env_files):
         if not path.startswith(f"{inside.rstrip('/')}/"):  # in truth: a link in the project may lead out of it
-            yield f"the variables of {path}"
+            yield FromHost(path)
 
 
 def _joined(beneath: tuple[tuple[str, ...], ...], own: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:

@@ -9,9 +9,9 @@ of its template. Both now and then say too much (a value such as `1` is part of 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
-from sandboxfile.model.desired import DesiredSandbox, DesiredState
+from sandboxfile.model.desired import DesiredSandbox, DesiredState, FromHost
 
-_OURS = ("digest", "place", "taken")  # fields that a short value would be a part of, now and then
+_OURS = ("digest", "place", "from_host")  # fields that a short value would be a part of, now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,13 @@ class Asked(Mapping[str, str]):
 
 
 def with_variables(desired: DesiredState, asked: Asked, environment: Mapping[str, str]) -> DesiredState:
-    """The sandboxes, `taken` completed. What is in `environment` is from there, the others are from files."""
+    """The sandboxes, `from_host` completed. What is in `environment` is from there, the others are from files."""
     given = {name: asked.values_by_name[name] for name in sorted(asked.names & asked.values_by_name.keys())}
-    words = {name: f"{name} of {'the environment of sbx' if name in environment else '.env'}" for name in given}
-    found = {words[name]: value for name, value in given.items() if value}
+    found = {
+        FromHost("environment" if name in environment else ".env", name): value
+        for name, value in given.items()
+        if value
+    }
     if not found:
         return desired
     images = {each.recipe.digest: "\0".join(_texts((each.recipe, each.policy))) for each in desired.templates}
@@ -44,10 +47,10 @@ def with_variables(desired: DesiredState, asked: Asked, environment: Mapping[str
     return replace(desired, sandboxes=sandboxes)
 
 
-def _completed(spec: DesiredSandbox, found: Mapping[str, str], image: str) -> DesiredSandbox:
+def _completed(spec: DesiredSandbox, found: Mapping[FromHost, str], image: str) -> DesiredSandbox:
     shown = "\0".join((*_texts(spec), image))
-    more = [words if value in shown else f"what the files make of {words}" for words, value in found.items()]
-    return replace(spec, taken=tuple(dict.fromkeys((*spec.taken, *more))))
+    more = [each if value in shown else replace(each, derived=True) for each, value in found.items()]
+    return replace(spec, from_host=tuple(dict.fromkeys((*spec.from_host, *more))))
 
 
 def _texts(value: object) -> Iterator[str]:

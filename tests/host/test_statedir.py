@@ -97,6 +97,17 @@ def test_a_record_is_ours_alone_and_versioned(paths):
     assert json.loads(paths.record.read_bytes())["version"] == statedir.RECORD_VERSION
 
 
+def test_what_an_older_version_wrote_and_nobody_needs_hinders_nobody(paths):
+    """`taken` were sentences of what is `from_host` now; without that it is told as new the next time."""
+    write_record(paths, EXAMPLE)
+    fields = json.loads(paths.record.read_bytes())
+    del fields["spec"]["from_host"]
+    fields["spec"]["taken"] = ["HOME of the environment of sbx"]
+    paths.record.write_text(json.dumps(fields))
+    assert read_record(paths) == EXAMPLE
+    assert read_record(paths).spec.from_host == ()
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b"null", b"1", b'"x"', b"{}", b'{"version": 1}', b"\xff", b"[" * 100_000, b'{"version": null}'],

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, DesiredSandbox, Image, Mount, Port, Resources, Workspace
+from sandboxfile.model.desired import Command, DesiredSandbox, FromHost, Image, Mount, Port, Resources, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import Change, CreateSandbox, DeleteSandbox, Plan, Shift, Step, UpdateRecord
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
@@ -125,10 +125,10 @@ TABLE = {
     "another port of it": ({"ports": (Port(1, 80),)}, {"ports": (Port(1, 22),)}, ["+ is reached at 127.0.0.1:1"]),
     "a variable of the host": (
         {},
-        {"taken": ("HOME of the environment of sbx",), "env": (("HOME", "/h"),)},
+        {"from_host": (FromHost("environment", "HOME"),), "env": (("HOME", "/h"),)},
         ["+ is given HOME of the environment of sbx"],
     ),
-    "no longer": ({"taken": ("A of x",)}, {}, ["- is no longer given A of x"]),
+    "no longer": ({"from_host": (FromHost(".env", "A"),)}, {}, ["- is no longer given A of .env"]),
     "a git identity": ({}, {"env": (("GIT_AUTHOR_NAME", "A"),)}, ["+ commits by a name that is set for it"]),
     "another": (
         {"env": (("GIT_AUTHOR_NAME", "A"),)},
@@ -233,7 +233,7 @@ def test_all_of_a_new_sandbox_is_more_in_the_words_of_its_plan():
         PLAIN,
         workspaces=(RW,),
         ports=(Port(8080, 80),),
-        taken=("A of x",),
+        from_host=(FromHost("environment", "A"),),
         policy=policy("a.test", "*.b.test", "203.0.113.0/24", credentials=(secret(),)),
     )
     found = {each.text for each in shifts(None, new)}

@@ -1,5 +1,7 @@
 """Whose value of a variable counts."""
 
+from sandboxfile.model.desired import FromHost
+
 from .conftest import BASE
 
 
@@ -38,9 +40,9 @@ def test_what_of_the_environment_of_sbx_comes_in_is_told_for_sandboxes_and_for_b
             f"templates: {{image: {{{built}}}, upon: {{base: image, run: [make]}}}}\n"
             f"sandboxes: {{web: {{template: {template}, env: [INSIDE]}}}}"
         )
-        assert sandbox.taken == ("BUILT of the environment of sbx", "INSIDE of the environment of sbx")
+        assert sandbox.from_host == (FromHost("environment", "BUILT"), FromHost("environment", "INSIDE"))
     host.environment = {}
-    assert host.only(f"templates: {{image: {{{built}}}}}\nsandboxes: {{web: {{template: image}}}}").taken == ()
+    assert host.only(f"templates: {{image: {{{built}}}}}\nsandboxes: {{web: {{template: image}}}}").from_host == ()
 
 
 def test_nothing_else_of_the_environment_gets_in(host):
@@ -63,11 +65,11 @@ def test_no_message_shows_a_value(host):
 def test_a_file_outside_the_project_is_told_of_by_where_it_really_is(host):
     text = "sandboxes: {web: {env_file: a.env}}"
     host.text(f"{BASE}/a.env", "A=1")
-    assert host.only(text).taken == ()
+    assert host.only(text).from_host == ()
     host.link(f"{BASE}/a.env", "/home/user/credentials", kind="file")
-    assert host.only(text).taken == ("the variables of /home/user/credentials",)
+    assert host.only(text).from_host == (FromHost("/home/user/credentials"),)
 
 
 def test_a_project_behind_a_link_has_its_files_inside(host):
     host.link(BASE, "/data/project").link(f"{BASE}/a.env", "/data/project/a.env", kind="file", at=BASE)
-    assert host.only("sandboxes: {web: {env_file: a.env}}").taken == ()
+    assert host.only("sandboxes: {web: {env_file: a.env}}").from_host == ()

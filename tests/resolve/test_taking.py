@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from sandboxfile.language.document import parse
 from sandboxfile.language.interpolate import interpolate, scalars
-from sandboxfile.model.desired import Command, DesiredSandbox, DesiredState, Healthcheck, Image, Mount, Workspace
+from sandboxfile.model.desired import (
+    Command,
+    DesiredSandbox,
+    DesiredState,
+    FromHost,
+    Healthcheck,
+    Image,
+    Mount,
+    Workspace,
+)
 from sandboxfile.model.policy import Layer, Policy, Rule
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId
@@ -16,14 +25,14 @@ from sandboxfile.resolve.taking import Asked, with_variables
 
 PLAIN = DesiredSandbox(SandboxId("shop", "web"), "shell", Image("d"))
 VALUES = {"A": "hunter2", "B": "other", "EMPTY": ""}
-WORDS = "A of the environment of sbx"
-SOMEHOW = "what the files make of A of the environment of sbx"
+ITSELF = FromHost("environment", "A")
+SOMEHOW = FromHost("environment", "A", derived=True)
 
 
 def taken(spec, names=("A", "EMPTY", "UNSET"), environment=VALUES, templates=()):
     asked = Asked(VALUES, set(names))
     state = with_variables(DesiredState("shop", "/f", (spec,), templates), asked, environment)
-    return state.sandboxes[0].taken
+    return state.sandboxes[0].from_host
 
 
 def test_what_shows_inside_is_taken():
@@ -36,7 +45,7 @@ def test_what_shows_inside_is_taken():
         {"mounts": (Mount("/data/hunter2", "v"),)},
         {"policy": Policy((Layer("p", block=(Rule("x.example.com", reason="hunter2"),)),))},
     ):
-        assert taken(replace(PLAIN, **fields)) == (WORDS,)
+        assert taken(replace(PLAIN, **fields)) == (ITSELF,)
 
 
 def test_what_comes_in_unseen_is_taken_by_every_sandbox():
@@ -48,12 +57,12 @@ def test_a_variable_of_one_sandbox_that_another_one_is_given_is_new_to_that():
     asked, web = Asked(VALUES, {"A"}), replace(PLAIN, env=(("X", "hunter2"),))
     other = replace(PLAIN, id=SandboxId("shop", "other"))
     before = with_variables(DesiredState("shop", "/f", (web, other)), asked, VALUES)
-    assert [spec.taken for spec in before.sandboxes] == [(WORDS,), (SOMEHOW,)]
+    assert [spec.from_host for spec in before.sandboxes] == [(ITSELF,), (SOMEHOW,)]
     after = with_variables(DesiredState("shop", "/f", (web, replace(other, env=web.env))), asked, VALUES)
-    assert after.sandboxes[1].taken == (WORDS,)
+    assert after.sandboxes[1].from_host == (ITSELF,)
     assert [each.text for each in widening.shifts(before.sandboxes[1], after.sandboxes[1])] == [
-        f"other is given {WORDS}",
-        f"other is no longer given {SOMEHOW}",
+        "other is given A of the environment of sbx",
+        "other is no longer given what the files make of A of the environment of sbx",
     ]
 
 
@@ -61,17 +70,17 @@ def test_what_is_in_the_image_is_taken_too():
     step = BuildStep("run", command=("sh", "-c", "hunter2"))
     built = DesiredTemplate("shell", Recipe(Origin("debian"), (step,), digest="d"))
     arguments = DesiredTemplate("shell", Recipe(Origin("dockerfile", args=(("A", "hunter2"),)), digest="d"))
-    assert taken(PLAIN, templates=(built,)) == taken(PLAIN, templates=(arguments,)) == (WORDS,)
+    assert taken(PLAIN, templates=(built,)) == taken(PLAIN, templates=(arguments,)) == (ITSELF,)
     pulled = DesiredTemplate("shell", Recipe(Origin("oci", "registry.example/x:hunter2"), digest="d"))
-    assert taken(PLAIN, templates=(pulled,)) == (WORDS,)
+    assert taken(PLAIN, templates=(pulled,)) == (ITSELF,)
     assert taken(replace(PLAIN, image=Image("e")), templates=(built,)) == (SOMEHOW,)
 
 
 def test_what_nobody_asked_for_is_not():
     spec = replace(PLAIN, env=(("X", "hunter2"),))
     assert taken(spec, names=()) == taken(spec, names=("EMPTY", "UNSET")) == ()
-    assert taken(replace(spec, taken=(WORDS,))) == (WORDS,)
-    assert taken(spec, environment={}) == ("A of .env",)
+    assert taken(replace(spec, from_host=(ITSELF,))) == (ITSELF,)
+    assert taken(spec, environment={}) == (FromHost(".env", "A"),)
 
 
 @given(
@@ -84,5 +93,5 @@ def test_an_interpolated_value_is_found_again(value, around):
     done, _ = interpolate(document, asked)
     [(_, scalar)] = scalars(done.root, ())
     state = DesiredState("shop", "/f", (replace(PLAIN, env=(("X", scalar.value),)),))
-    assert with_variables(state, asked, {"A": value}).sandboxes[0].taken == (WORDS,)
+    assert with_variables(state, asked, {"A": value}).sandboxes[0].from_host == (ITSELF,)
     assert asked.names == {"A"}
