@@ -14,6 +14,7 @@ from sandboxfile.model.plan import (
     DetachVolume,
     GrowVolume,
     PreparePlatform,
+    StartMain,
     StartSandbox,
     Step,
     StopSandbox,
@@ -108,6 +109,16 @@ def test_what_moves_by_itself_and_what_no_step_concerns_make_no_plan_stale(later
 def test_what_a_step_rests_on_makes_it_stale_and_is_named(later, told):
     assert observation_fingerprint(later, STOP) != observation_fingerprint(STATE, STOP)
     assert moved(snapshot(STATE, STOP), snapshot(later, STOP)) == (f"sandbox web: {told}",)
+
+
+def test_what_is_run_again_for_its_failure_has_not_run_meanwhile():
+    failed, run = machine(main=MainProcess("exited", 3)), (Step("run web", StartMain(ID), "because"),)
+    for main in (MainProcess("running"), MainProcess("exited", 0)):
+        later = machine(main=main)
+        assert observation_fingerprint(later, run) != observation_fingerprint(failed, run)
+        assert moved(snapshot(failed, run), snapshot(later, run)) == ("sandbox web: `main` of its machine has changed",)
+    started = (Step("start web", StartSandbox(ID), "because"), *run)
+    assert observation_fingerprint(machine(), started) == observation_fingerprint(failed, started)
 
 
 def test_a_difference_without_words_of_its_own_is_told_all_the_same():
