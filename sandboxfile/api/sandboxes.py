@@ -14,7 +14,7 @@ from sandboxfile.api.blocking import blocking, explained
 from sandboxfile.api.executing import Completed, capture, exec_message, reason
 from sandboxfile.applying import checkpoints
 from sandboxfile.cli.commands.exec import running
-from sandboxfile.cli.commands.fork import as_run, forked
+from sandboxfile.cli.commands.fork import as_run, forked, restored_spec
 from sandboxfile.cli.commands.fork import make as make_fork
 from sandboxfile.cli.project import known_sandboxes, match_name, this_layout
 from sandboxfile.cli.renaming import proposed, rename
@@ -186,7 +186,9 @@ class Sandbox:
         with explained():
             self._must_exist()
             _check_name(name)
-            old, new = read_record(this_layout().sandbox(self.id)).spec, SandboxId(UNMANAGED, name)
+            layout, new = this_layout(), SandboxId(UNMANAGED, name)
+            found = find_checkpoint(layout.sandbox(self.id), checkpoint) if checkpoint is not None else None
+            old = restored_spec(layout, self.id, found)
             desired = as_run(old).desired
             if desired is None:
                 raise SandboxfileError("the policies of this user or this machine are wrong", hint="sbx validate")

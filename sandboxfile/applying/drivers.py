@@ -90,8 +90,8 @@ class HostDrivers:
         match operation:
             case operations.CreateSandbox(spec, source):
                 await storage.create(self.layout, spec, source)
-            case operations.DeleteSandbox(id, keep):
-                await storage.delete(self.layout, id, keep=keep)
+            case operations.DeleteSandbox(id, keep, checkpoints):
+                await storage.delete(self.layout, id, keep=keep, checkpoints=checkpoints)
             case operations.BringBack(id):
                 await to_thread.run_sync(storage.bring_back, self.layout, id)
             case _:

@@ -13,6 +13,7 @@ import anyio
 
 from sandboxfile.errors import BuildError, BusyError, HostError, StateError
 from sandboxfile.host import history
+from sandboxfile.host.checkpoints import sweep_checkpoints
 from sandboxfile.host.copying import link_or_copy
 from sandboxfile.host.durable import sync_directory, write_atomic
 from sandboxfile.host.layout import Layout, SandboxPaths
@@ -45,6 +46,11 @@ async def create(layout: Layout, spec: DesiredSandbox, source: str) -> None:
     mark_used(image.directory)
 
 
+def half_made(root: Path) -> Path:
+    """Where what is to be a sandbox's directory is made. What a killed one leaves there, `sweep` removes."""
+    return root.with_name(f"{_NEW}{root.name}")
+
+
 @dataclass(frozen=True, slots=True)
 class Foundation:
     """What a sandbox's disk stands on: an image's disk, list of files and manifest, and the digest of its content."""
@@ -72,7 +78,7 @@ async def create_on(
     """The same on whatever is `beneath` it; the name must be free. `prepare` is given its files while it is hidden."""
     paths = layout.sandbox(spec.id)
     project = paths.root.parent
-    new = SandboxPaths(project / f"{_NEW}{spec.id.name}", paths.control)
+    new = SandboxPaths(half_made(paths.root), paths.control)
     await anyio.to_thread.run_sync(_remove_tree, new.root)
     new.root.mkdir(mode=0o700, parents=True)  # a deletion beside us may just have removed the project's directory
     try:
@@ -101,10 +107,11 @@ async def _fill(new: SandboxPaths, spec: DesiredSandbox, source: str, beneath: F
     await anyio.to_thread.run_sync(_on_disk, new.disk)
 
 
-async def delete(layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
+async def delete(layout: Layout, id: SandboxId, *, keep: bool = False, checkpoints: bool = False) -> None:
     """Delete a stopped sandbox: one rename into the trash, then its files. Raises BusyError when it runs.
 
-    With `keep` one that `sbx rollback` goes back to is put aside instead; any that was made since is deleted.
+    With `keep` one that `sbx rollback` goes back to is put aside instead; any that was made since is deleted. With
+    `checkpoints` those go first: killed in between, the same command goes on.
     """
     paths = layout.sandbox(id)
     if paths.root.exists():
@@ -112,6 +119,8 @@ async def delete(layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
         if lock is None:
             raise BusyError(f"the sandbox {id} is running", hint=f"sbx stop {id}")
         try:
+            if checkpoints:
+                discard_checkpoints(layout, id)
             if keep and _counts(layout, paths):
                 _put_aside(layout, id)
             else:
@@ -124,6 +133,17 @@ async def delete(layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
     for socket in (paths.control, paths.monitor):
         socket.unlink(missing_ok=True)
     await anyio.to_thread.run_sync(empty_trash, layout)
+
+
+def discard_checkpoints(layout: Layout, id: SandboxId) -> None:
+    """Move all that it has into the trash. It need not exist itself."""
+    place = layout.sandbox(id).checkpoints
+    if place.is_dir():
+        place.rename(layout.trash / f"{id.project}.{id.name}.checkpoints.{secrets.token_hex(8)}")
+        sync_directory(place.parent)
+        for directory in (place.parent, place.parent.parent):
+            with suppress(OSError):  # others are in it
+                directory.rmdir()
 
 
 def _counts(layout: Layout, paths: SandboxPaths) -> bool:
@@ -166,6 +186,7 @@ def sweep(layout: Layout, project: str) -> None:
         for entry in list(directory.iterdir()):
             if entry.name.startswith(_NEW):
                 _remove_tree(entry)
+        sweep_checkpoints(directory)
 
 
 def sweep_builds(layout: Layout) -> None:

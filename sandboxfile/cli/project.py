@@ -132,6 +132,28 @@ def find_sandboxes(names: Sequence[str], args: argparse.Namespace, *, several: b
     return list(dict.fromkeys(id for name in names for id in _meant(name, known, here, several)))
 
 
+def find_with_checkpoints(name: str, args: argparse.Namespace) -> SandboxId:
+    """The sandbox of that name; or one that is gone, and has left checkpoints. Raises NotFoundError."""
+    try:
+        (id,) = find_sandboxes([name], args)
+    except NotFoundError:
+        left = left_checkpoints(this_layout())
+        here = project_here(args) if "/" not in name else None
+        if not any(name in (id.name, str(id)) for id in left):
+            raise
+        return match_name(name, left, here)
+    return id
+
+
+def left_checkpoints(layout: Layout) -> list[SandboxId]:
+    """What has checkpoints, and is no sandbox any more."""
+    from sandboxfile.host.directories import checkpoint_owners
+
+    known = set(known_sandboxes(layout))
+    owners = (SandboxId(project, name) for project, name in checkpoint_owners(layout))
+    return [id for id in owners if id not in known]
+
+
 def sandboxes_or_all(names: Sequence[str], args: argparse.Namespace) -> list[SandboxId]:
     """What the names mean; without names every sandbox of the project of the file that exists.
 

@@ -1,26 +1,32 @@
-"""Copies of a sandbox's disk beside it, each with the record of its time. Blocking; the disk must stand still.
+"""Copies of a sandbox's disk, each with the record of its time. Blocking; the disk must stand still.
 
-A checkpoint is whole or not there: it is made in a hidden directory, which is renamed. Its disk stands on the same
-image as the sandbox's own, which never changes as long as the sandbox's directory lives; both go with that directory.
+A checkpoint is whole or not there: it is made in a hidden directory, which is renamed. It stands for itself: the image
+beneath its disk is in it, too, as another name of the same file, so neither a sandbox that is replaced or removed nor
+an image that leaves the cache takes anything from it. It goes when somebody says so: with a sandbox that is deleted for
+good, or alone.
 The caller holds the project's lock; whoever copies a stopped sandbox's disk holds that one's, too.
 """
 
 import os
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 
 from sandboxfile.errors import BusyError, HostError, NotFoundError, StateError
-from sandboxfile.host.copying import copy_file
+from sandboxfile.host.copying import copy_file, link_or_copy
 from sandboxfile.host.directories import checkpoint_labels
 from sandboxfile.host.durable import sync_directory, write_atomic
-from sandboxfile.host.layout import SandboxPaths
+from sandboxfile.host.layout import CHECKPOINTS, SandboxPaths
 from sandboxfile.host.statedir import encode_record, read_record, write_record
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import is_name
 
+_BEFORE = re.compile(r"before-\d{8}-\d{6}(-\d+)?")
 PASSING = ".fork"  # no label: the copy that `sbx fork` takes away at once
 _NEW = ".new-"
 _COMING = ".coming.qcow2"  # the disk that is about to take the place of the sandbox's own
@@ -40,6 +46,22 @@ class Checkpoint:
 def default_label(now: datetime) -> str:
     """A label that says when: `20261121-223405`."""
     return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}"
+
+
+def before_label(now: datetime) -> str:
+    """The label of one that a plan makes before its first step: `before-20261121-223405`."""
+    return f"before-{default_label(now)}"
+
+
+def is_before(label: str) -> bool:
+    """Whether that is the label of such a one: then nobody gave it, and `sbx prune --checkpoints` removes it."""
+    return _BEFORE.fullmatch(label) is not None
+
+
+def free_label(paths: SandboxPaths, label: str) -> str:
+    """That label, with a number where it is taken."""
+    taken = set(checkpoint_labels(paths.checkpoints))
+    return next(each for each in chain([label], (f"{label}-{n}" for n in count(2))) if each not in taken)
 
 
 def list_checkpoints(paths: SandboxPaths) -> list[Checkpoint]:
@@ -82,9 +104,11 @@ def make_checkpoint(paths: SandboxPaths, label: str, undisturbed: Callable[[], b
     half = paths.checkpoints / f"{_NEW}{label.removeprefix('.')}"
     refuse_taken(paths, label)
     try:
-        paths.checkpoints.mkdir(mode=0o700, exist_ok=True)
+        paths.checkpoints.mkdir(mode=0o700, parents=True, exist_ok=True)
         _sweep(paths.checkpoints)
         half.mkdir(mode=0o700)
+        for beneath in (paths.base, paths.tree, paths.image):
+            link_or_copy(beneath, half / beneath.name)
         copy_file(paths.disk, half / target.disk.name)
         write_atomic(half / target.record.name, encode_record(read_record(paths)))
         if not undisturbed():
@@ -107,6 +131,8 @@ def remove_checkpoint(paths: SandboxPaths, label: str) -> None:
         raise NotFoundError(f"there is no checkpoint {label}") from exc
     sync_directory(paths.checkpoints)
     shutil.rmtree(hidden, ignore_errors=True)
+    with suppress(OSError):  # others are in it
+        paths.checkpoints.rmdir()
 
 
 # --- going back --------------------------------------------------------------------------------------------------
@@ -143,8 +169,14 @@ def _place(paths: SandboxPaths, label: str) -> SandboxPaths:
     return SandboxPaths(paths.checkpoints / label, paths.control)
 
 
+def sweep_checkpoints(project: Path) -> None:
+    """Remove what killed ones left in the directory of a project's sandboxes."""
+    for place in (project / CHECKPOINTS).glob("*"):
+        _sweep(place)
+
+
 def _sweep(place: Path) -> None:
-    """Remove what killed ones left."""
+    """The same for one sandbox."""
     if place.is_dir():
         for entry in list(place.glob(f"{_NEW}*")):
             shutil.rmtree(entry, ignore_errors=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sandboxfile.host.layout import Layout
+from sandboxfile.host.layout import CHECKPOINTS, Layout
 from sandboxfile.names import UNMANAGED, is_name
 
 
@@ -11,6 +11,15 @@ def sandbox_directories(layout: Layout) -> list[tuple[str, str]]:
     found = []
     for project in _directories(layout.sandboxes):
         found += [(project.name, sandbox.name) for sandbox in _directories(project)]
+    return sorted(found)
+
+
+def checkpoint_owners(layout: Layout) -> list[tuple[str, str]]:
+    """Every `(project, name)` that has checkpoints, sorted; a sandbox of that name need not be there any more."""
+    found = []
+    for project in _directories(layout.sandboxes):
+        owners = _directories(project / CHECKPOINTS)
+        found += [(project.name, owner.name) for owner in owners if checkpoint_labels(owner)]
     return sorted(found)
 
 

@@ -18,6 +18,7 @@ from sandboxfile.names import BUILDS, SandboxId, VolumeId
 
 SANDBOX_FILES = ("sandbox.yaml", "sandbox.yml")
 LOCK_FILE = "sandbox.lock"  # beside the sandbox file
+CHECKPOINTS = ".checkpoints"  # beside the sandboxes of a project; no name of one
 MACHINE_POLICY = Path("/etc/sandboxfile/policy.yaml")
 
 
@@ -110,8 +111,8 @@ class SandboxPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """Holds `LABEL/` with disk.qcow2 and record.json for each checkpoint."""
-        return self.root / "checkpoints"
+        """Holds `LABEL/` for each checkpoint, with the files that its disk stands on. Outlives `root`."""
+        return self.root.parent / CHECKPOINTS / self.root.name
 
 
 @dataclass(frozen=True, slots=True)

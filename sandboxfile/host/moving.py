@@ -7,11 +7,14 @@ projects.
 """
 
 import os
+import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 from sandboxfile.errors import BusyError, HostError
+from sandboxfile.host.directories import checkpoint_labels
 from sandboxfile.host.durable import sync_directory, write_atomic
-from sandboxfile.host.layout import Layout
+from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.host.statedir import encode_record, read_record, try_lock, write_record
 from sandboxfile.model.policy import Policy
 from sandboxfile.names import SandboxId
@@ -42,6 +45,20 @@ def settle(layout: Layout, id: SandboxId, policy: Policy | None = None) -> None:
     write_record(paths, replace(applied, spec=spec))
 
 
+def _rename_checkpoints(there: SandboxPaths, wanted: SandboxPaths, new: SandboxId) -> None:
+    """Before the sandbox itself. Killed in between, they wait for it under the new name: the same command goes on."""
+    if not checkpoint_labels(there.checkpoints):
+        return
+    wanted.checkpoints.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if checkpoint_labels(wanted.checkpoints):
+        hint = f"choose another name, or remove them: sbx checkpoint --rm {new} LABEL"
+        raise HostError(f"there are checkpoints of another sandbox {new}", hint=hint)
+    with suppress(FileNotFoundError):
+        shutil.rmtree(wanted.checkpoints)  # nothing whole is in it
+    there.checkpoints.rename(wanted.checkpoints)
+    sync_directory(wanted.checkpoints.parent)
+
+
 def _rename(layout: Layout, old: SandboxId, new: SandboxId) -> None:
     there, wanted = layout.sandbox(old), layout.sandbox(new)
     lock = try_lock(there.lock)
@@ -51,6 +68,7 @@ def _rename(layout: Layout, old: SandboxId, new: SandboxId) -> None:
         wanted.root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if wanted.root.exists():
             raise HostError(f"there is a sandbox {new} already", hint="choose another name")
+        _rename_checkpoints(there, wanted, new)
         there.root.rename(wanted.root)
     finally:
         os.close(lock)

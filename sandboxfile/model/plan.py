@@ -180,10 +180,14 @@ class StopSandbox:
 
 @dataclass(frozen=True, slots=True)
 class DeleteSandbox:
-    """Delete disk and record of a stopped sandbox. The workspaces stay. `keep`: put it aside, for `sbx rollback`."""
+    """Delete disk and record of a stopped sandbox. The workspaces stay. `keep`: put it aside, for `sbx rollback`.
+
+    `checkpoints`: those that it has go as well.
+    """
 
     id: SandboxId
     keep: bool = False
+    checkpoints: bool = False
 
 
 @dataclass(frozen=True, slots=True)

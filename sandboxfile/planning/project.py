@@ -57,7 +57,8 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
         parts += _as_needed(chosen, found, part, wake=bool(options.only))
         if options.remove_orphans:
             cause, keep = "it is no longer in the file", bool(desired.source)
-            parts += [removal(found[id], options.allow_destroy, cause, keep=keep) for id in orphans]
+            destroy = options.allow_destroy
+            parts += [removal(found[id], destroy, cause, keep=keep, checkpoints=False) for id in orphans]
             orphans = []
     waits = {spec.id: spec.depends_on for spec in chosen}
     deletion = _volumes_too(observed, parts, options)
@@ -90,13 +91,22 @@ def _as_needed(
 
 
 def removal(
-    found: ObservedSandbox, allow_destroy: bool, cause: str, protected: bool = False, *, keep: bool = False
+    found: ObservedSandbox,
+    allow_destroy: bool,
+    cause: str,
+    protected: bool = False,
+    *,
+    keep: bool = False,
+    checkpoints: bool = True,
 ) -> Part:
-    """Delete one sandbox, or put it aside. `protected`: the file says so, whether that was applied or not."""
+    """Delete one sandbox, or put it aside. `protected`: the file says so, whether that was applied or not.
+
+    Its `checkpoints` go only where somebody deletes it by name or with all of its project.
+    """
     part = Part(found.id)
-    part.say("delete", cause, loses_disk=True, checkpoints=found.checkpoints)
+    part.say("delete", cause, loses_disk=True, checkpoints=found.checkpoints if checkpoints else 0)
     if guard(part, found, protected, allow_destroy, "deleting"):
-        take_down(part, found, cause, keep=keep)
+        take_down(part, found, cause, keep=keep, checkpoints=checkpoints)
     return part
 
 

@@ -48,7 +48,7 @@ def plan_rollback(
     made = [each for each in found.values() if _was_made_since(each, before)]
     stay = [each for each in made if each.applied is not None and each.applied.spec.protect and not allow_destroy]
     since = [each for each in made if each not in stay]
-    parts = [removal(each, allow_destroy, "the last apply made it") for each in since]
+    parts = [removal(each, allow_destroy, "the last apply made it", checkpoints=False) for each in since]
     parts += [_back(was, found.get(was.id), kept.get(was.id), allow_destroy) for was in before.sandboxes]
     waits = {was.id: was.applied.spec.depends_on for was in before.sandboxes}
     plan = assemble(observed, parts, waits=waits)
@@ -108,7 +108,7 @@ def _brought_back(was: Was, found: ObservedSandbox | None, allow_destroy: bool) 
         now = found.applied
         fields = field_changes(spec, now, None, was.applied.content, ()) if now is not None else ()
         reach = reach_changed(spec.policy, now.spec.policy) if now is not None else reach_of(spec.policy)
-        part.say("replace", cause, fields, loses_disk=True, reach=reach, checkpoints=found.checkpoints)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach)
         if not guard(part, found, False, allow_destroy, "replacing"):
             return part
         take_down(part, found, cause)

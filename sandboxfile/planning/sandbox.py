@@ -106,7 +106,7 @@ def converge(
     fields = field_changes(spec, found.applied, found.machine, content, found.stale_secrets)
     if cause := _replace_cause(found, fields) or ("you asked for it" if anew else None):
         reach = reach_changed(spec.policy, found.applied.spec.policy)
-        part.say("replace", cause, fields, loses_disk=True, reach=reach, checkpoints=found.checkpoints)
+        part.say("replace", cause, fields, loses_disk=True, reach=reach)
         if guard(part, found, spec.protect, allow_destroy, "replacing"):
             # Nothing is lost for an image that cannot be built.
             take_down(part, found, cause, (PLATFORM_KEY, image_key(spec.image.digest)), keep=bool(source))
@@ -141,13 +141,19 @@ def guard(part: Part, found: ObservedSandbox, protected: bool, allow_destroy: bo
 
 
 def take_down(
-    part: Part, found: ObservedSandbox, reason: str, after: tuple[str, ...] = (), *, keep: bool = False
+    part: Part,
+    found: ObservedSandbox,
+    reason: str,
+    after: tuple[str, ...] = (),
+    *,
+    keep: bool = False,
+    checkpoints: bool = False,
 ) -> None:
     """Stop it if need be, and delete it or put it aside, both after some shared steps."""
     name = found.id.name
     if found.status != "stopped":
         part.do(f"stop {name}", StopSandbox(found.id), reason, after)
-    part.do(f"delete {name}", DeleteSandbox(found.id, keep), reason, after)
+    part.do(f"delete {name}", DeleteSandbox(found.id, keep, checkpoints), reason, after)
 
 
 def bring_up(part: Part, found: ObservedSandbox, applied: Applied, reason: str) -> None:

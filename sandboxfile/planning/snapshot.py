@@ -68,11 +68,11 @@ def snapshot(observed: ObservedState, steps: Iterable[Step]) -> Snapshot:
     """What these steps rest on. Empty where there are none.
 
     Left out of a sandbox: a main process that ends or is started again, unless it is run for having ended, who sits at
-    the agent's terminal, its health, and times; its checkpoints, unless it is deleted with them.
+    the agent's terminal, its health, and times; its checkpoints, unless they are deleted with it.
     """
     operations = [step.operation for step in steps]
     ids = {id for id in map(concerned, operations) if id is not None}
-    lost = {operation.id for operation in operations if isinstance(operation, DeleteSandbox)}
+    lost = {operation.id for operation in operations if isinstance(operation, DeleteSandbox) and operation.checkpoints}
     started = {operation.id for operation in operations if isinstance(operation, StartSandbox)}
     again = {operation.id for operation in operations if isinstance(operation, StartMain)} - started
     there = {each.id: _steady(each, each.id in lost, each.id in again) for each in observed.sandboxes}

@@ -14,6 +14,7 @@ import pytest
 from sandboxfile.applying import storage
 from sandboxfile.errors import BuildError, BusyError, HostError
 from sandboxfile.host import history
+from sandboxfile.host.checkpoints import list_checkpoints, make_checkpoint
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import (
     ensure_directories,
@@ -76,6 +77,31 @@ def test_an_image_is_of_use_when_a_sandbox_is_made_from_it(layout):
     os.utime(manifest, (1, 1))
     create(layout)
     assert find_image(layout, DIGEST).used > 1
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("too", [True, False])
+def test_checkpoints_go_only_when_that_is_meant(layout, keep, too):
+    create(layout)
+    paths = layout.sandbox(WEB.id)
+    make_checkpoint(paths, "good")
+    anyio.run(partial(storage.delete, layout, WEB.id, keep=keep, checkpoints=too))
+    assert not paths.root.exists()
+    assert [each.label for each in list_checkpoints(paths)] == ([] if too else ["good"])
+    assert list(layout.trash.iterdir()) == []
+    if too:
+        assert list(layout.sandboxes.iterdir()) == []
+
+
+def test_what_a_killed_checkpoint_left_is_swept(layout):
+    create(layout)
+    place = layout.sandbox(WEB.id).checkpoints
+    make_checkpoint(layout.sandbox(WEB.id), "good")
+    (place / ".new-other").mkdir()
+    storage.sweep(layout, "other")
+    assert (place / ".new-other").exists()
+    storage.sweep(layout, "shop")
+    assert [path.name for path in place.iterdir()] == ["good"]
 
 
 def test_creating_again_keeps_what_is_there(layout):

@@ -1,6 +1,7 @@
 """Copies of a disk beside it: whole or not there, and back in its place at one moment, whenever that is interrupted."""
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,14 +12,18 @@ from sandboxfile.errors import BusyError, HostError, NotFoundError
 from sandboxfile.host import checkpoints, statedir
 from sandboxfile.host.checkpoints import (
     PASSING,
+    before_label,
     coming_disk,
     default_label,
     find_checkpoint,
+    free_label,
+    is_before,
     list_checkpoints,
     make_checkpoint,
     put_in_place,
     remove_checkpoint,
 )
+from sandboxfile.host.directories import checkpoint_owners, sandbox_directories
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import read_record, write_record
 from sandboxfile.model.desired import Command, DesiredSandbox, Image
@@ -57,6 +62,8 @@ def paths(tmp_path):
     found.root.mkdir(parents=True)
     write_record(found, APPLIED)
     found.disk.write_text("old")
+    for beneath in (found.base, found.tree, found.image):
+        beneath.write_text(beneath.name)
     return found
 
 
@@ -70,6 +77,41 @@ def test_a_checkpoint_has_the_disk_and_the_record_of_its_time(paths):
     assert found.size > 0
     assert found.made_at.tzinfo is UTC
     assert list_checkpoints(paths) == [found]
+
+
+def test_it_stands_for_itself_whatever_becomes_of_the_sandbox(paths):
+    make_checkpoint(paths, "good")
+    found = find_checkpoint(paths, "good")
+    assert found.paths.base.samefile(paths.base), "another name, no room taken"
+    shutil.rmtree(paths.root)
+    assert list_checkpoints(paths) == [found]
+    assert [each.read_text() for each in (found.paths.disk, found.paths.base, found.paths.tree, found.paths.image)] == [
+        "old", "base.ext4", "tree.gz", "image.json",
+    ]  # fmt: skip
+
+
+def test_those_whose_sandbox_is_gone_are_known(paths, tmp_path):
+    layout = Layout(tmp_path / "state", tmp_path / "cache", tmp_path / "run")
+    assert checkpoint_owners(layout) == []
+    make_checkpoint(paths, "good")
+    shutil.rmtree(paths.root)
+    assert checkpoint_owners(layout) == [("shop", "web")]
+    assert sandbox_directories(layout) == []
+    remove_checkpoint(paths, "good")
+    assert checkpoint_owners(layout) == []
+
+
+def test_the_label_of_one_that_a_plan_makes_is_its_own_and_free(paths):
+    label = before_label(datetime(2026, 11, 21, 22, 34, 5, tzinfo=UTC))
+    assert label == "before-20261121-223405"
+    assert free_label(paths, label) == label
+    make_checkpoint(paths, label)
+    assert free_label(paths, label) == f"{label}-2"
+    make_checkpoint(paths, f"{label}-2")
+    assert free_label(paths, label) == f"{label}-3"
+    assert is_before(label)
+    assert is_before(f"{label}-2")
+    assert not any(is_before(other) for other in ("before-upgrade", "20261121-223405", f"{label}-x", f"x-{label}"))
 
 
 def test_they_are_listed_by_age_and_what_is_no_checkpoint_is_not(paths):
@@ -97,7 +139,7 @@ def test_a_label_that_is_taken_or_no_name_is_refused(paths):
 def test_one_that_was_removed_is_gone(paths):
     make_checkpoint(paths, "good")
     remove_checkpoint(paths, "good")
-    assert list(paths.checkpoints.iterdir()) == []
+    assert not paths.checkpoints.exists()
     with pytest.raises(NotFoundError):
         remove_checkpoint(paths, "good")
     with pytest.raises(NotFoundError, match="no checkpoint good"):
@@ -184,4 +226,6 @@ def test_whatever_going_back_is_killed_at_it_is_one_disk_or_the_other_and_no_set
     put_in_place(paths, coming_disk(paths, find_checkpoint(paths, "good")), then)
     assert (paths.disk.read_text(), read_record(paths).setup_done) == ("old", then)
     assert find_checkpoint(paths, "good").paths.disk.read_text() == "old"
-    assert sorted(path.name for path in paths.root.iterdir()) == ["checkpoints", "disk.qcow2", "record.json"]
+    assert sorted(path.name for path in paths.root.iterdir()) == [
+        "base.ext4", "disk.qcow2", "image.json", "record.json", "tree.gz",
+    ]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 
 from sandboxfile.errors import BusyError, HostError
 from sandboxfile.host import moving, statedir
+from sandboxfile.host.checkpoints import list_checkpoints, make_checkpoint
 from sandboxfile.host.directories import sandbox_directories
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import read_record, try_lock, write_record
@@ -45,6 +46,30 @@ def test_all_of_it_moves_and_the_record_says_whose_it_is(layout):
     applied = read_record(paths)
     assert (applied.source, applied.setup_done, applied.content) == ("/shop/sandbox.yaml", 2, "c")
     assert not paths.moved_record.exists()
+
+
+def test_its_checkpoints_go_along_and_come_back(layout):
+    old, new = layout.sandbox(OLD), layout.sandbox(NEW)
+    for file in (old.base, old.tree, old.image):
+        file.touch()
+    make_checkpoint(old, "good")
+    moving.move(layout, OLD, NEW, "/f")
+    assert [each.label for each in list_checkpoints(new)] == ["good"]
+    assert list_checkpoints(old) == []
+    moving.move_back(layout, NEW, OLD)
+    assert [each.label for each in list_checkpoints(old)] == ["good"]
+
+
+def test_checkpoints_of_another_one_are_not_mixed_with_its_own(layout):
+    old, new = layout.sandbox(OLD), layout.sandbox(NEW)
+    for file in (old.base, old.tree, old.image):
+        file.touch()
+    make_checkpoint(old, "good")
+    (new.checkpoints / "other").mkdir(parents=True)
+    with pytest.raises(HostError, match="checkpoints of another sandbox"):
+        moving.move(layout, OLD, NEW, "/f")
+    assert there(layout) == OLD
+    assert [each.label for each in list_checkpoints(old)] == ["good"]
 
 
 def test_it_can_be_taken_back_until_it_is_settled(layout):

@@ -86,10 +86,14 @@ def test_one_that_was_replaced_comes_back_with_its_disk():
     assert any(shift.kind == "port" for shift in plan.changes[0].shifts)
 
 
-def test_the_checkpoints_of_what_is_there_now_go_with_it():
+def test_the_checkpoints_of_what_is_there_now_stay():
     old, new = applied("web"), applied("web", SINCE)
-    assert back(before(old), replace(there(new), checkpoints=3), kept=[old]).changes[0].checkpoints == 3
-    assert back(before(), replace(there(new), checkpoints=1)).changes[0].checkpoints == 1
+    for plan in (
+        back(before(old), replace(there(new), checkpoints=3), kept=[old]),
+        back(before(), replace(there(new), checkpoints=1)),
+    ):
+        assert plan.changes[0].checkpoints == 0
+        assert [step.operation.checkpoints for step in plan.steps if step.key == "delete web"] == [False]
 
 
 def test_one_that_was_deleted_comes_back_and_everything_it_may_do_is_told():

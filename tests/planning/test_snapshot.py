@@ -182,6 +182,6 @@ def test_no_steps_rest_on_nothing():
 
 
 def test_checkpoints_that_go_with_a_sandbox_are_those_that_the_plan_said():
-    steps = (Step("delete web", DeleteSandbox(ID), "because"),)
+    steps = (Step("delete web", DeleteSandbox(ID, checkpoints=True), "because"),)
     before, now = snapshot(web(checkpoints=2), steps), snapshot(web(checkpoints=3), steps)
     assert moved(before, now) == ("sandbox web: it had 2 checkpoints, and has 3",)

@@ -56,7 +56,8 @@ class Guest:
 def sandbox(tmp_path):
     paths = Layout(tmp_path / "state", tmp_path / "cache", tmp_path / "run").sandbox(ID)
     paths.root.mkdir(parents=True)
-    paths.disk.write_text("disk")
+    for file in (paths.disk, paths.base, paths.tree, paths.image):
+        file.write_text("disk")
     write_record(paths, Applied(DesiredSandbox(ID, "shell", Image("d")), "/f", "2026-01-01T00:00:00+00:00", 0))
     found = Copying()
     seen = []

@@ -1,7 +1,8 @@
 """Keep a copy of a sandbox's disk as it is now, to go back to (`sbx restore`) or to go on from twice (`sbx fork`).
 
 A running sandbox stands still while its disk is copied, and goes on. What programs have only in memory is not in it,
-nor are workspaces and volumes. Checkpoints lie beside the disk: they go when the sandbox is deleted or replaced.
+nor are workspaces and volumes. Checkpoints stay when `up` replaces the sandbox or removes it; `rm` and `down` delete
+them with it.
 """
 
 import argparse
@@ -11,7 +12,14 @@ from typing import Any
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_lock_timeout
-from sandboxfile.cli.project import find_sandboxes, sandboxes_or_all, this_layout
+from sandboxfile.cli.project import (
+    find_sandboxes,
+    find_with_checkpoints,
+    left_checkpoints,
+    project_here,
+    sandboxes_or_all,
+    this_layout,
+)
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
@@ -23,6 +31,7 @@ from sandboxfile.host.checkpoints import (
     Checkpoint,
     default_label,
     find_checkpoint,
+    is_before,
     list_checkpoints,
     refuse_taken,
     remove_checkpoint,
@@ -52,13 +61,14 @@ def label(text: str) -> str:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     if args.list:
-        return _list(sandboxes_or_all([args.name] if args.name else [], args), args, console)
+        return _list(_listed(args), args, console)
     if args.name is None:
         raise NotFoundError("which sandbox?", hint="sbx checkpoint NAME; sbx checkpoint --list")
-    (id,) = find_sandboxes([args.name], args)
     if not args.rm:
+        (id,) = find_sandboxes([args.name], args)
         make(id, args.label or default_label(datetime.now(UTC)), args, console)
         return exits.OK
+    id = find_with_checkpoints(args.name, args)
     if args.label is None:
         raise NotFoundError("which checkpoint?", hint=f"sbx checkpoint --list {id}")
     return run_async(partial(_remove, id, args))
@@ -98,6 +108,14 @@ async def _remove(id: SandboxId, args: argparse.Namespace) -> int:
 # --- what there is -----------------------------------------------------------------------------------------------
 
 
+def _listed(args: argparse.Namespace) -> list[SandboxId]:
+    """One; or all of the project here, those that are gone as well."""
+    if args.name:
+        return [find_with_checkpoints(args.name, args)]
+    there, here = sandboxes_or_all([], args), project_here(args)
+    return sorted([*there, *(id for id in left_checkpoints(this_layout()) if id.project == here)])
+
+
 def _list(ids: list[SandboxId], args: argparse.Namespace, console: Console) -> int:
     rows = [(id, found) for id in ids for found in list_checkpoints(this_layout().sandbox(id))]
     if args.format == "json":
@@ -112,7 +130,11 @@ def _list(ids: list[SandboxId], args: argparse.Namespace, console: Console) -> i
 
 
 def _object(row: Row) -> dict[str, Any]:
-    """One of `--list --format json`; keys are public surface, sizes in bytes on disk."""
+    """One of `--list --format json`; keys are public surface, sizes in bytes on disk.
+
+    `automatic`: --checkpoint has made it.
+    """
     id, found = row
     made = found.made_at.isoformat(timespec="seconds")
-    return {"sandbox": str(id), "label": found.label, "made_at": made, "size": found.size}
+    automatic = is_before(found.label)
+    return {"sandbox": str(id), "label": found.label, "made_at": made, "size": found.size, "automatic": automatic}

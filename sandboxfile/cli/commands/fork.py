@@ -15,7 +15,7 @@ from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options, add_fit_option
 from sandboxfile.cli.commands.checkpoint import label
-from sandboxfile.cli.project import WrongFile, find_sandboxes, show_problems, this_layout
+from sandboxfile.cli.project import WrongFile, find_sandboxes, find_with_checkpoints, show_problems, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.unmanaged import refreshed, unasked
 from sandboxfile.cli.verbs import apply_verb
@@ -23,7 +23,8 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.progress import show_progress
 from sandboxfile.cli.working import working
 from sandboxfile.errors import HostError
-from sandboxfile.host.checkpoints import find_checkpoint
+from sandboxfile.host.checkpoints import Checkpoint, find_checkpoint
+from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, read_record
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.policy import Policy
@@ -49,16 +50,15 @@ def new_name(text: str) -> str:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     layout = this_layout()
-    (id,) = find_sandboxes([args.name], args)
+    id = find_with_checkpoints(args.name, args) if args.checkpoint else find_sandboxes([args.name], args)[0]
     new = SandboxId(UNMANAGED, args.new)
     if layout.sandbox(new).root.exists():
         raise HostError(f"there is a sandbox {new} already", hint="choose another name")
     own = SandboxId(id.project, args.new)
     if layout.sandbox(own).root.exists():  # in its directory NEW would mean that one, also to `rm`
         raise HostError(f"{args.new} would be mistaken for {own}", hint="choose another name")
-    if args.checkpoint is not None:
-        find_checkpoint(layout.sandbox(id), args.checkpoint)
-    old = read_record(layout.sandbox(id)).spec
+    found = find_checkpoint(layout.sandbox(id), args.checkpoint) if args.checkpoint is not None else None
+    old = restored_spec(layout, id, found)
     loaded = as_run(old)
     if loaded.desired is None:
         show_problems(loaded, console)
@@ -70,6 +70,16 @@ def run(args: argparse.Namespace, console: Console) -> int:
     if args.no_start:
         return exits.OK
     return apply_verb("start", [new], False, unasked(args), console)
+
+
+def restored_spec(layout: Layout, id: SandboxId, found: Checkpoint | None) -> DesiredSandbox:
+    """What a sandbox is, with the disk of a checkpoint where one is `found`; it may be gone then."""
+    from sandboxfile.applying.checkpoints import restored
+
+    if found is None:
+        return read_record(layout.sandbox(id)).spec
+    was = found.applied.spec
+    return restored(read_record(layout.sandbox(id)).spec, was) if layout.sandbox(id).root.exists() else was
 
 
 def forked(spec: DesiredSandbox, new: SandboxId, policy: Policy) -> DesiredSandbox:

@@ -10,13 +10,14 @@ from anyio import to_thread
 
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options
-from sandboxfile.cli.project import known_sandboxes, this_layout
+from sandboxfile.cli.project import known_sandboxes, left_checkpoints, this_layout
 from sandboxfile.cli.put_aside import give_up
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.verbs import remove_even_unreadable
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import roughly
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import hold_lock
 from sandboxfile.images import prune
 from sandboxfile.images.saved import list_saved
 
@@ -35,13 +36,17 @@ def run(args: argparse.Namespace, console: Console) -> int:
 
 
 async def remove_leftovers(layout: Layout, timeout: float, console: Console) -> int:
-    """Remove what was put aside, and what killed builds left: machines and halves of images.
+    """Remove what was put aside, checkpoints of sandboxes that are gone, and what killed builds left: machines and
+    halves of images.
 
     What is being built stays.
     """
-    from sandboxfile.applying.storage import sweep_builds
+    from sandboxfile.applying.storage import discard_checkpoints, sweep_builds
 
     left = [entry for entry in prune.survey(layout) if entry.kind == "leftover"]
+    for id in left_checkpoints(layout):
+        async with hold_lock(layout.project_lock(id.project), "remove checkpoints", timeout):
+            await to_thread.run_sync(discard_checkpoints, layout, id)
     await give_up(layout, timeout)
     await to_thread.run_sync(sweep_builds, layout)
     gone = [entry for entry in left if await prune.remove(entry)]

@@ -1,6 +1,7 @@
 """`checkpoint`, `restore` and `fork` over sandboxes that exist on disk only; their disks are real."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import anyio
@@ -48,6 +49,7 @@ def test_one_is_made_listed_gone_back_to_and_removed(sbx, web):
     (row, _) = json.loads(sbx("checkpoint", "--list", "web", "--format", "json").stdout)
     assert row["sandbox"] == "shop/web"
     assert row["size"] > 0
+    assert row["automatic"] is False
     sbx("restore", "-y", "web", "good")
     assert b"second" not in web.disk.read_bytes()
     sbx("checkpoint", "--rm", "web", "good")
@@ -69,6 +71,23 @@ def test_a_label_that_is_taken_is_refused_before_anything_is_said_to_be_done(sbx
     said = sbx("checkpoint", "web", "good", code=1).stderr
     assert said.startswith("error: there is a checkpoint good already\nhint: choose another label")
     assert labels(sbx) == ["good"]
+
+
+def test_those_of_a_sandbox_that_is_gone_are_of_use(sbx, web, layout):
+    sbx("checkpoint", "web", "good")
+    sbx("checkpoint", "web", "more")
+    shutil.rmtree(web.root)
+    assert labels(sbx) == labels(sbx, "web") == labels(sbx, "shop/web") == ["good", "more"]
+    refused = sbx("restore", "-y", "web", "good", code=1).stderr
+    assert "no sandbox shop/web any more" in refused
+    assert "sbx fork shop/web NEW --checkpoint good" in refused
+    sbx("fork", "--no-start", "web", "other", "--checkpoint", "good")
+    assert layout.sandbox(SandboxId(UNMANAGED, "other")).disk.exists()
+    assert "no sandbox web" in sbx("fork", "--no-start", "web", "another", code=1).stderr
+    assert "no sandbox web" in sbx("checkpoint", "web", code=1).stderr
+    sbx("checkpoint", "--rm", "web", "good")
+    sbx("checkpoint", "--rm", "web", "more")
+    assert "no sandbox web" in sbx("checkpoint", "--list", "web", code=1).stderr
 
 
 def test_the_disk_as_it_is_is_lost_only_when_that_is_meant(sbx, web):
