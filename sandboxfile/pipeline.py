@@ -31,6 +31,7 @@ from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import (
+    CheckpointSandbox,
     CreateSandbox,
     DeleteVolume,
     Plan,
@@ -43,6 +44,7 @@ from sandboxfile.model.spec import SandboxFile
 from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 from sandboxfile.observe import observe, observe_blocking, writable_now
 from sandboxfile.planning import plan, plan_verb
+from sandboxfile.planning.checkpoints import with_checkpoints
 from sandboxfile.planning.fit import as_warnings, check_fit
 from sandboxfile.planning.trusting import ABSENT, closed_by, contents, covers, digest_of, guards_of
 from sandboxfile.planning.verbs import Verb, plan_volume_deletion
@@ -277,8 +279,13 @@ def _planned(
     return fitted([(made, observed)], layout, fit)[0]
 
 
-async def make_rollback(project: str, layout: Layout, *, allow_destroy: bool = False, fit: Fit | None = None) -> Plan:
-    """What makes a project as it was before the last apply. Raises NotFoundError when nothing tells how that was."""
+async def make_rollback(
+    project: str, layout: Layout, *, allow_destroy: bool = False, fit: Fit | None = None, checkpoint: str = ""
+) -> Plan:
+    """What makes a project as it was before the last apply. Raises NotFoundError when nothing tells how that was.
+
+    `checkpoint`: the label of those that are made before, as in PlanOptions.
+    """
     # Imported here, as in `apply_plan`: to plan costs less without, and is done more often.
     from sandboxfile.host.history import kept, read_before
     from sandboxfile.planning.rollback import held_today, plan_rollback
@@ -291,8 +298,14 @@ async def make_rollback(project: str, layout: Layout, *, allow_destroy: bool = F
     enforced = anybody.desired.sandboxes[0].policy.layers if anybody.desired is not None else ()
     before = held_today(before, (layer for layer in enforced if layer.enforced))
     made = plan_rollback(before, observed, kept(layout, project), allow_destroy)
+    made = with_checkpoints(made, observed, checkpoint)
     made = made if anybody.desired is not None else refused(made, anybody.diagnostics)
     return fitted([(made, observed)], layout, fit)[0]
+
+
+async def kept_before(given: Plan, layout: Layout, label: str) -> Plan:
+    """A plan that was made before, with checkpoints of the disks that it puts at risk; without a label as it is."""
+    return with_checkpoints(given, await observe(layout, given.project), label) if label else given
 
 
 async def make_verb_plans(
@@ -314,7 +327,9 @@ def fitted(plans: list[tuple[Plan, ObservedState]], layout: Layout, fit: Fit | N
     made = [plan for plan, _ in plans]
     if fit is None or not any(plan.steps for plan in made):
         return made
-    found = check_fit(plans, measure(layout, os.environ), overcommit=fit == "overcommit")
+    operations = [step.operation for plan in made for step in plan.steps]
+    copied = [each.id for each in operations if isinstance(each, CheckpointSandbox)]
+    found = check_fit(plans, measure(layout, os.environ, copied), overcommit=fit == "overcommit")
     found = as_warnings(found) if fit == "warn" else found
     rest = found if has_errors(found) else ()
     return [refused(plan, rest if index else found, shown=not index) for index, plan in enumerate(made)]

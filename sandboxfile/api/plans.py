@@ -1,6 +1,7 @@
 """What would change, and the change itself."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
@@ -12,6 +13,7 @@ from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.views.diagnostics import render_human
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import NotFoundError
+from sandboxfile.host.checkpoints import before_label
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.plan import Plan, PlanOptions
 from sandboxfile.planning import render as planning
@@ -27,14 +29,16 @@ def plan(
     remove_orphans: bool = False,
     allow_destroy: bool = False,
     overcommit: bool = False,
+    checkpoint: bool = False,
 ) -> Plan:
     """What `apply` would do, and why; changes nothing. `plan.steps` is empty when everything is as it should be.
 
     `only` limits it to some sandboxes of the file, with what they depend on; `profiles`: also those that have one of
     these, `*` for any (the environment is not asked). With `goal="down"` they are stopped and deleted.
     `remove_orphans`: delete what is no longer in the file; `allow_destroy`: delete or replace also what is protected;
-    `overcommit`: go on although this host may be too small. A plan that cannot be applied says why in
-    `plan.diagnostics`. Raises NotFoundError when the file has none of a name in `only`.
+    `overcommit`: go on although this host may be too small; `checkpoint`: first keep disks that are put at risk. A plan
+    that cannot be applied says why in `plan.diagnostics`. Raises NotFoundError when the file has none of a name in
+    `only`.
     """
     check_lists(only=only, profiles=profiles)
     _check_names(project, only)
@@ -44,9 +48,14 @@ def plan(
         profiles=tuple(profiles) or project.profiles,
         remove_orphans=remove_orphans,
         allow_destroy=allow_destroy,
+        checkpoint=_label(checkpoint),
     )
     fit: pipeline.Fit | None = None if goal == "down" else "overcommit" if overcommit else "refuse"
     return blocking(partial(pipeline.make_plan, project.desired, this_layout(), options, fit))
+
+
+def _label(checkpoint: bool) -> str:
+    return before_label(datetime.now(UTC)) if checkpoint else ""
 
 
 def _check_names(project: Project, only: Sequence[str]) -> None:
@@ -68,6 +77,7 @@ def apply(
     what: Project | Plan,
     *,
     profiles: Sequence[str] = (),
+    checkpoint: bool = False,
     on_progress: Callable[[Event], None] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     parallel: int = 4,
@@ -75,6 +85,7 @@ def apply(
     """Make it so: a project as its file describes it, or exactly a plan. Returns when every step has succeeded.
 
     `profiles`: of a project also sandboxes that have one of these, `*` for any; a plan has chosen already.
+    `checkpoint`: first keep the disks that it puts at risk, as `sbx up --checkpoint`, for `Sandbox.restore`.
     `on_progress` is told what happens, from this thread. `lock_timeout`: seconds to wait for another sbx at work on
     the project; `parallel`: steps at a time.
     Raises PlanRefused, FilesNotTrusted and SecretsNotReady before anything is changed, StaleError when the world is no
@@ -88,11 +99,11 @@ def apply(
 
     async def given() -> Plan:
         assert isinstance(what, Plan)
-        return what
+        return await pipeline.kept_before(what, this_layout(), _label(checkpoint))
 
     async def anew() -> Plan:
         assert isinstance(what, Project)
-        options = PlanOptions(profiles=tuple(profiles) or what.profiles)
+        options = PlanOptions(profiles=tuple(profiles) or what.profiles, checkpoint=_label(checkpoint))
         return await pipeline.make_plan(what.desired, this_layout(), options, "refuse")
 
     make: Callable[[], Awaitable[Plan]] = given if isinstance(what, Plan) else anew
@@ -105,6 +116,7 @@ def rollback(
     project: Project | str,
     *,
     allow_destroy: bool = False,
+    checkpoint: bool = False,
     on_progress: Callable[[Event], None] | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
     parallel: int = 4,
@@ -117,6 +129,9 @@ def rollback(
     name = project if isinstance(project, str) else project.name
 
     async def back() -> Plan:
-        return await pipeline.make_rollback(name, this_layout(), allow_destroy=allow_destroy, fit="refuse")
+        label = _label(checkpoint)
+        return await pipeline.make_rollback(
+            name, this_layout(), allow_destroy=allow_destroy, fit="refuse", checkpoint=label
+        )
 
     return blocking(partial(carry_out, back, on_progress or nothing, lock_timeout=lock_timeout, parallel=parallel))

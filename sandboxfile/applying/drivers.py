@@ -7,6 +7,7 @@ from dataclasses import replace
 from anyio import to_thread
 
 from sandboxfile.applying import machines, storage
+from sandboxfile.applying.checkpoints import checkpoint_before
 from sandboxfile.applying.waiting import wait_for
 from sandboxfile.control.client import request
 from sandboxfile.control.messages import (
@@ -94,6 +95,8 @@ class HostDrivers:
                 await storage.delete(self.layout, id, keep=keep, checkpoints=checkpoints)
             case operations.BringBack(id):
                 await to_thread.run_sync(storage.bring_back, self.layout, id)
+            case operations.CheckpointSandbox(id, label):
+                await checkpoint_before(self.layout, id, label, report)
             case _:
                 await self._ask(operation, report)
 

@@ -10,7 +10,8 @@ from sandboxfile.host import history
 from sandboxfile.host.directories import sandbox_directories
 from sandboxfile.host.layout import Layout
 from sandboxfile.model.events import Event, Outcome, StepStarted
-from sandboxfile.model.plan import DeleteSandbox, Plan
+from sandboxfile.model.plan import CheckpointSandbox, DeleteSandbox, Plan
+from sandboxfile.planning.checkpoints import SHARED
 
 
 class Remembering:
@@ -18,11 +19,15 @@ class Remembering:
 
     def __init__(self, layout: Layout, plan: Plan) -> None:
         self._layout, self._plan = layout, plan
+        self._harmless = {step.key for step in plan.steps if isinstance(step.operation, (*SHARED, CheckpointSandbox))}
         self._begun = False
 
     def note(self, event: Event) -> None:
-        """At the first step that starts, remember how all is. Raises HostError or OSError when the disk is full."""
-        if isinstance(event, StepStarted) and not self._begun:
+        """At the first step that changes something, remember how all is. Raises HostError or OSError on a full disk.
+
+        What fills the cache, and checkpoints, change no sandbox: fails one, what was put aside before is still there.
+        """
+        if isinstance(event, StepStarted) and event.key not in self._harmless and not self._begun:
             self._begun = True
             if self._plan.history == "begins":
                 history.begin(self._layout, self._plan.project, datetime.now(UTC))

@@ -18,6 +18,7 @@ from sandboxfile.cli.views.progress import show_progress
 from sandboxfile.cli.widening import denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import SandboxfileError, StaleError
+from sandboxfile.host.history import is_finished
 from sandboxfile.model.events import Event
 from sandboxfile.model.plan import Plan
 
@@ -167,5 +168,6 @@ async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
 
 
 def _goes_on(plan: Plan) -> str:
-    back = "; `sbx rollback` goes back" if plan.history == "begins" else ""
+    begun = plan.history == "begins" and not is_finished(this_layout(), plan.project)
+    back = "; `sbx rollback` goes back" if begun else ""
     return f"what was done stays done; the same command goes on from there{back}"

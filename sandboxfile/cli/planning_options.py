@@ -3,9 +3,11 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import did_you_mean
+from sandboxfile.host.checkpoints import before_label
 from sandboxfile.host.variables import DOT_ENV, PROFILES, chosen_profiles
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.plan import PlanOptions
@@ -37,6 +39,21 @@ def add_plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--remove-orphans", action="store_true", help="delete sandboxes that are no longer in the file")
 
 
+def add_checkpoint_option(parser: argparse.ArgumentParser) -> None:
+    """For commands that may lose what is on a disk, or have it changed."""
+    parser.add_argument(
+        "--checkpoint",
+        action="store_true",
+        help="first keep the disks of sandboxes that are replaced or deleted, or in which setup or another command is"
+        " to run, for `sbx restore`",
+    )
+
+
+def checkpoint_label(args: argparse.Namespace) -> str:
+    """What such checkpoints are called; empty when none are asked for."""
+    return before_label(datetime.now(UTC)) if getattr(args, "checkpoint", False) else ""
+
+
 def add_frozen_option(parser: argparse.ArgumentParser) -> None:
     """For commands that may build: the lock is to hold."""
     parser.add_argument(
@@ -57,6 +74,7 @@ def plan_options(args: argparse.Namespace, chosen: Sequence[str] = ()) -> PlanOp
         allow_destroy=args.allow_destroy,
         replace=tuple(dict.fromkeys(args.replace)),
         profiles=profiles_of(args, os.environ, chosen),
+        checkpoint=checkpoint_label(args),
     )
 
 

@@ -6,7 +6,7 @@ Starts no process and never fails: what cannot be found out is taken for plenty,
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from sandboxfile.errors import StateError
@@ -22,8 +22,8 @@ _MEMORY = Path("/proc/meminfo")
 _PLENTY = 1 << 62  # bytes
 
 
-def measure(layout: Layout, environ: Mapping[str, str]) -> Capacity:
-    """All of it, as it is now."""
+def measure(layout: Layout, environ: Mapping[str, str], copied: Iterable[SandboxId] = ()) -> Capacity:
+    """All of it, as it is now. `copied`: whose disks are to be copied."""
     memory = _memory(_MEMORY)
     return Capacity(
         cpus=len(os.sched_getaffinity(0)),
@@ -35,6 +35,7 @@ def measure(layout: Layout, environ: Mapping[str, str]) -> Capacity:
         tools=frozenset(tool for tool in TOOLS if has(tool, environ)),
         running=_running(layout),
         root=os.geteuid() == 0,
+        disks={id: size for id in copied if (size := _taken(layout.sandbox(id).disk))},
     )
 
 
@@ -72,6 +73,14 @@ def _memory(path: Path) -> dict[str, int]:
         return {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
     except (OSError, ValueError, IndexError):
         return {}
+
+
+def _taken(path: Path) -> int:
+    """Bytes on disk; holes count nothing."""
+    try:
+        return path.stat().st_blocks * 512  # in these units whatever the file system: stat(2)
+    except OSError:
+        return 0
 
 
 def _running(layout: Layout) -> dict[SandboxId, int]:

@@ -52,7 +52,7 @@ class Change:
 
     `reach` says what it can reach, or what of that changes, a sentence each: `web can now reach api.example.com:443`.
     `shifts`: the same and everything else by which it may do more or less than before. `checkpoints`: how many are lost
-    with the disk.
+    with the disk. `checkpoint`: the label of the one that is made before anything else is done; empty: none.
     """
 
     subject: str
@@ -63,6 +63,7 @@ class Change:
     reach: tuple[str, ...] = ()
     shifts: tuple[Shift, ...] = ()
     checkpoints: int = 0
+    checkpoint: str = ""
 
 
 # --- steps: one effect each --------------------------------------------------------------------------------------
@@ -191,6 +192,14 @@ class DeleteSandbox:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointSandbox:
+    """Keep a copy of a sandbox's disk, for `sbx restore`; a running one stands still meanwhile."""
+
+    id: SandboxId
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class BringBack:
     """Put back what `DeleteSandbox` put aside: disk and record, stopped. Nothing of this name may be there."""
 
@@ -270,6 +279,7 @@ Operation = (
     | ResumeSandbox
     | StopSandbox
     | DeleteSandbox
+    | CheckpointSandbox
     | BringBack
     | WaitFor
     | CreateVolume
@@ -322,7 +332,8 @@ class PlanOptions:
 
     `replace`: names of sandboxes to make anew although nothing of them changed; they are among `only`, or all are.
     `profiles`: sandboxes that have profiles are meant when one of theirs is among these (`*`: any), or by name.
-    `volumes`: with `down`, the project's volumes are deleted as well.
+    `volumes`: with `down`, the project's volumes are deleted as well. `checkpoint`: the label of those that are
+    made before anything puts a disk at risk; empty: none are.
     """
 
     goal: Literal["up", "down"] = "up"
@@ -332,3 +343,4 @@ class PlanOptions:
     replace: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     volumes: bool = False
+    checkpoint: str = ""

@@ -8,6 +8,7 @@ ordering.py  the steps of all in one order, as `depends_on` asks
 mounts.py    the volumes of one sandbox; volumes.py: those of the project, and who passes one on to whom
 fit.py       whether this host can do it: memory, room, programs (tools.py)
 verbs.py     start, stop, restart, remove, another policy: planned from what is there alone
+checkpoints.py copies of the disks that a plan puts at risk, before it
 rollback.py  the way back to how a project was before an apply
 snapshot.py  what the steps of a plan rest on, and what of that has moved
 saved.py     a plan as a sealed file

@@ -5,7 +5,7 @@ is a warning: guests take their memory as they use it, and disks are as large as
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, in_order, warning
 from sandboxfile.model.desired import DesiredSandbox
@@ -13,6 +13,7 @@ from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import (
     AttachWorkspace,
     BuildImage,
+    CheckpointSandbox,
     CreateSandbox,
     CreateVolume,
     GrowVolume,
@@ -66,6 +67,7 @@ class Capacity:
 
     `scratch` is where temporary files go. `tools`: those of TOOLS that are installed. `running`: the memory of every
     sandbox of this user that runs, whatever its project. `root`: whether this user is root, who needs no ID_MAPPER.
+    `disks`: what the disks take that are to be copied.
     """
 
     cpus: int
@@ -77,6 +79,7 @@ class Capacity:
     tools: frozenset[Tool]
     running: Mapping[SandboxId, int]
     root: bool = False
+    disks: Mapping[SandboxId, int] = field(default_factory=dict)
 
 
 def check_fit(
@@ -211,14 +214,28 @@ def _origin_size(origin: Origin) -> int:
 def _sandbox_room(
     operations: Sequence[Operation], there: Mapping[VolumeId, int], capacity: Capacity
 ) -> Iterator[Diagnostic]:
-    """New disks and volumes, and by how much volumes that are `there` become larger."""
+    """New disks and volumes, by how much volumes that are `there` become larger, and copies of disks.
+
+    Where the file system shares what is the same, copies take no room: nothing of this is sure.
+    """
     disks = {str(each.spec.id): each.spec.resources.disk for each in operations if isinstance(each, CreateSandbox)}
     furnished = [each for each in operations if isinstance(each, CreateVolume | GrowVolume)]
     volumes = {str(each.id): each.size - there.get(each.id, 0) for each in furnished}
-    total = sum(disks.values()) + sum(volumes.values())
+    copied = [str(each.id) for each in operations if isinstance(each, CheckpointSandbox)]
+    copies = sum(capacity.disks.get(each.id, 0) for each in operations if isinstance(each, CheckpointSandbox))
+    if copies > capacity.state.free:
+        yield warning(
+            "Little room",
+            f"the checkpoints of {', '.join(copied)} take up to {_about(copies)} in {capacity.state.place},"
+            f" where {_about(capacity.state.free)} are free.",
+            hint="nothing is changed when they cannot be made; `sbx checkpoint --rm` and `sbx prune` make room",
+        )
+        return
+    total = sum(disks.values()) + sum(volumes.values()) + copies
     if total > capacity.state.free:
         named = [f"the disks of {', '.join(disks)}"] if disks else []
         named += [f"the volumes {', '.join(volumes)}"] if volumes else []
+        named += [f"the checkpoints of {', '.join(copied)}"] if copies else []
         bounds = [*["`resources.disk`"][: len(disks)], *["`size`"][: len(volumes)]]
         yield warning(
             "Little room",

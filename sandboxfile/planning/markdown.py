@@ -95,6 +95,10 @@ def _lost(plan: Plan) -> Iterator[str]:
         yield f"> the workspaces{more}. {', '.join(_cell(_name(change)) for change in lost[:_LOST_NAMED])}"
         if len(lost) > _LOST_NAMED:
             yield f"> and {len(lost) - _LOST_NAMED} more"
+        if kept := [change for change in lost if change.checkpoint]:
+            named = ", ".join(_cell(_name(change)) for change in kept[:_LOST_NAMED])
+            more = f" and {len(kept) - _LOST_NAMED} more" if len(kept) > _LOST_NAMED else ""
+            yield f"> Kept before as the checkpoint {_cell(kept[0].checkpoint)}: {named}{more}"
         yield ""
 
 
@@ -135,7 +139,7 @@ def _row(change: Change) -> str:
 
 
 def _has_details(change: Change) -> bool:
-    return bool(change.fields or change.reach or change.shifts)
+    return bool(change.fields or change.reach or change.shifts or change.checkpoint)
 
 
 def _details(change: Change) -> str:

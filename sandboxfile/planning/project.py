@@ -21,6 +21,7 @@ from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.model.template import DesiredTemplate, Origin
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.changes import image_text, reach_of
+from sandboxfile.planning.checkpoints import with_checkpoints
 from sandboxfile.planning.ordering import BEGINS, Chain, ordered
 from sandboxfile.planning.sandbox import PLATFORM_KEY, Part, converge, guard, image_key, take_down
 from sandboxfile.planning.selection import is_named, select
@@ -64,6 +65,7 @@ def plan(desired: DesiredState, observed: ObservedState, options: PlanOptions) -
     deletion = _volumes_too(observed, parts, options)
     made = assemble(observed, parts, orphans, refusals, desired.templates, waits, deletion)
     begins = options.goal == "up" and bool(desired.source)  # commands' own sandboxes have no state of a project
+    made = with_checkpoints(made, observed, options.checkpoint)
     return replace(made, history="begins") if begins else made
 
 

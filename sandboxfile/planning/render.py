@@ -69,6 +69,8 @@ def change_lines(change: Change) -> Iterator[str]:
         yield "      !! THE DISK IS LOST: everything in the sandbox outside its workspaces"
     if change.checkpoints:
         yield f"      !! and {checkpoints(change.checkpoints)}"
+    if change.checkpoint:
+        yield f"      before that its disk is kept as the checkpoint {change.checkpoint}"
 
 
 def checkpoints(count: int) -> str:
@@ -91,7 +93,9 @@ def summary(plan: Plan) -> str:
     """How many objects get which action, in one sentence."""
     counts = {action: sum(change.action == action for change in plan.changes) for action in _COUNTED}
     told = ", ".join(f"{count} to {action}" for action, count in counts.items() if count)
-    return f"Plan: {told}."
+    copies = sum(bool(change.checkpoint) for change in plan.changes)
+    before = f"; {copies} checkpoint{'' if copies == 1 else 's'} before" if copies else ""
+    return f"Plan: {told}{before}."
 
 
 def _json_change(change: Change) -> dict[str, Any]:
@@ -101,6 +105,7 @@ def _json_change(change: Change) -> dict[str, Any]:
         "cause": change.cause,
         "loses_disk": change.loses_disk,
         "loses_checkpoints": change.checkpoints,
+        "checkpoint": change.checkpoint or None,
         "fields": fields_json(change),
         "reach": list(change.reach),
         "widens": shifts_json(change.shifts, "widens"),

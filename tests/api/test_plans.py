@@ -24,6 +24,7 @@ from sandboxfile.applying import machines
 from sandboxfile.errors import BusyError, CommandError, NotFoundError, StaleError
 from sandboxfile.host import trust
 from sandboxfile.host.approvals import Approval, approve
+from sandboxfile.host.checkpoints import list_checkpoints
 from sandboxfile.host.statedir import is_locked, read_record, try_lock
 from sandboxfile.model.events import Outcome, StepFinished
 
@@ -54,6 +55,22 @@ def test_a_project_is_applied_again_without_a_change(web, project):
     again = plan(project)
     assert [change.action for change in again.changes if change.action in ("create", "replace", "delete")] == []
     assert "create web" not in apply(project).done
+
+
+def test_disks_at_risk_are_kept_before_when_asked_to(web, file, layout):
+    web.stop()
+    paths = layout.sandbox(web.id)
+    for path in (paths.base, paths.tree, paths.image):
+        path.touch()
+    for count, word in enumerate(("one", "two"), 1):
+        project = with_web(file, layout, web=f", command: [{word}]")
+        made = plan(project)
+        assert not any(change.checkpoint for change in made.changes)
+        assert [change.checkpoint[:7] for change in plan(project, checkpoint=True).changes] == ["before-"]
+        done = apply(project if count == 1 else made, checkpoint=True).done
+        assert done[0] == "checkpoint web"
+        web.stop()
+        assert len(list_checkpoints(paths)) == count
 
 
 def test_profiles_that_a_project_was_loaded_with_are_meant_where_none_are_given(project, file):

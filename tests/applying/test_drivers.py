@@ -7,19 +7,23 @@ from functools import partial
 import anyio
 import pytest
 
+from sandboxfile import pipeline
 from sandboxfile.applying import drivers, machines
 from sandboxfile.applying.drivers import HostDrivers
 from sandboxfile.control import messages
 from sandboxfile.errors import ControlError, HostError, SandboxfileError
-from sandboxfile.host import history
+from sandboxfile.host import checkpoints, history
+from sandboxfile.host.checkpoints import list_checkpoints
 from sandboxfile.host.statedir import is_locked, read_record, write_record
 from sandboxfile.host.volumes import volume_source
 from sandboxfile.model import plan as operations
 from sandboxfile.model.credential import Credential, Injection, SecretSource
-from sandboxfile.model.desired import Command, Mount, Port, Workspace
+from sandboxfile.model.desired import Command, DesiredState, Mount, Port, Workspace
+from sandboxfile.model.plan import PlanOptions
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy, Rule
 from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.observe import observe
+from sandboxfile.planning import plan
 from sandboxfile.vm.disks import create_overlay, disk_size
 
 WEB = SandboxId("shop", "web")
@@ -201,6 +205,34 @@ def test_start_stop_and_delete_end_where_they_began(home):
     do(home, operations.DeleteSandbox(WEB), operations.DeleteSandbox(WEB))
     assert not home.paths.root.exists()
     assert not list(home.layout.state.rglob("authority*"))
+
+
+def test_a_checkpoint_is_made_of_a_stopped_one_here_and_of_a_running_one_by_its_supervisor(home):
+    for file in (home.paths.disk, home.paths.base, home.paths.tree, home.paths.image):
+        file.write_bytes(b"x")
+    do(home, *[operations.CheckpointSandbox(WEB, "before-20261121-223405")] * 2)
+    labels = sorted(each.label for each in list_checkpoints(home.paths))
+    assert labels == ["before-20261121-223405", "before-20261121-223405-2"]
+    do(home, operations.StartSandbox(WEB), operations.CheckpointSandbox(WEB, "good"), operations.StopSandbox(WEB))
+    assert "CopyDisk" in home.asked()
+
+
+def test_one_that_cannot_be_made_leaves_everything_else_undone(home, monkeypatch):
+    def full(*given):
+        raise HostError("cannot copy the disk: No space left on device", hint="is the disk full?")
+
+    for file in (home.paths.disk, home.paths.base, home.paths.tree, home.paths.image):
+        file.write_bytes(b"x")
+    monkeypatch.setattr(checkpoints, "copy_file", full)
+    found = anyio.run(observe, home.layout, "shop")
+    options = PlanOptions(remove_orphans=True, checkpoint="before-20261121-223405")
+    made = plan(DesiredState("shop", "/p/sandbox.yaml", ()), found, options)
+    outcome = anyio.run(pipeline.apply_plan, made, home.layout, lambda event: None)
+    assert [key for key, _ in outcome.failed] == ["checkpoint web"]
+    assert outcome.skipped == ("delete web",)
+    assert home.paths.disk.exists()
+    assert list_checkpoints(home.paths) == []
+    assert history.is_finished(home.layout, "shop")
 
 
 def test_what_is_put_aside_comes_back_and_again_does_no_harm(home):

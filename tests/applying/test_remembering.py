@@ -6,7 +6,7 @@ from sandboxfile.applying.remembering import Remembering
 from sandboxfile.errors import HostError
 from sandboxfile.host import history
 from sandboxfile.model.events import Outcome, StepStarted
-from sandboxfile.model.plan import DeleteSandbox, Plan, Step, StopSandbox
+from sandboxfile.model.plan import CheckpointSandbox, DeleteSandbox, Plan, PreparePlatform, Step, StopSandbox
 
 from .conftest import WEB
 
@@ -37,6 +37,23 @@ def test_an_apply_of_a_file_is_remembered_and_how_it_ended(home, outcome, comple
 def test_one_that_never_began_leaves_nothing(home):
     carried_out(home, "begins", DONE, steps=())
     assert state(home) is None
+
+
+def test_what_fails_before_any_sandbox_is_changed_leaves_what_was_remembered_and_put_aside(home):
+    carried_out(home, "begins", DONE)
+    before = history.read_before(home.layout, "shop")
+    home.layout.kept(WEB.id).mkdir(parents=True)
+    first = (
+        Step("prepare platform", PreparePlatform(), ""),
+        Step("checkpoint web", CheckpointSandbox(WEB.id, "good"), ""),
+    )
+    failed = Outcome(("prepare platform",), (("checkpoint web", HostError("no")),), ("stop web",))
+    carried_out(home, "begins", failed, steps=first)
+    assert history.read_before(home.layout, "shop") == before
+    assert home.layout.kept(WEB.id).is_dir()
+    carried_out(home, "begins", FAILED, steps=(*first, STOP, DELETE))
+    assert state(home) is False
+    assert not home.layout.kept(WEB.id).exists()
 
 
 def test_other_commands_leave_what_is_remembered_alone(home):

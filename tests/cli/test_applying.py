@@ -117,8 +117,15 @@ def test_failed_steps_are_told_with_all_they_know(console, applied):
     assert "error: start web: QEMU died\nhint: look\n  last words\n" in said
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_who_interrupts_what_has_begun_is_told_that_the_same_command_goes_on(begun, console, monkeypatch):
+@pytest.mark.parametrize(
+    ("begun", "changed", "told"),
+    [(True, True, "there; `sbx rollback` goes back\n"), (True, False, "goes on from there\n"), (False, False, "")],
+)
+def test_who_interrupts_what_has_begun_is_told_that_the_same_command_goes_on(
+    begun, changed, told, console, monkeypatch
+):
+    monkeypatch.setattr(applying, "is_finished", lambda layout, project: not changed)
+
     async def apply_plan(plan, layout, emit, **options):
         if begun:
             emit(StepStarted(STOP.key, STOP.reason))
@@ -128,7 +135,10 @@ def test_who_interrupts_what_has_begun_is_told_that_the_same_command_goes_on(beg
     monkeypatch.setattr(pipeline, "apply_plan", apply_plan)
     with pytest.raises(KeyboardInterrupt):
         go(console, replace(PLAN, history="begins"), yes=True)
-    assert ("the same command goes on from there; `sbx rollback` goes back\n" in console.err.getvalue()) == begun
+    said = console.err.getvalue()
+    assert told in said
+    assert ("the same command goes on" in said) == begun
+    assert ("sbx rollback" in said) == changed
 
 
 def test_our_own_mistake_in_a_step_comes_out_as_it_is(console, applied):

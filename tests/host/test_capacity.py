@@ -59,6 +59,17 @@ def test_running_is_what_holds_its_lock_with_the_memory_of_its_record(layout):
     assert measure(layout, {}).running == {}
 
 
+def test_disks_that_are_to_be_copied_are_measured_by_what_they_take(layout):
+    web, gone = SandboxId("shop", "web"), SandboxId("shop", "gone")
+    paths = layout.sandbox(web)
+    paths.root.mkdir(parents=True)
+    paths.disk.write_bytes(b"x" * 8192)
+    os.truncate(paths.disk, 1 << 30)
+    assert 8192 <= measure(layout, {}, [web, gone]).disks[web] < 1 << 20
+    assert measure(layout, {}, [web, gone]).disks.keys() == {web}
+    assert measure(layout, {}).disks == {}
+
+
 def test_room_is_that_of_the_file_system_that_a_place_would_be_made_on(tmp_path):
     found = room(tmp_path / "not" / "there")
     assert found.place == str(tmp_path / "not" / "there")

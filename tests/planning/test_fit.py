@@ -186,6 +186,18 @@ def test_disks_that_may_outgrow_the_host_are_a_warning_for_they_are_sparse():
     assert said(up(sandbox()), state=small) == []
 
 
+def test_checkpoints_are_counted_and_what_may_not_fit_is_a_warning_for_blocks_may_be_shared():
+    web = sandbox(image="old")
+    observed = ObservedState("shop", (there(web),), {"d": "another"})
+    made = plan(DesiredState("shop", "/f", (sandbox(),)), observed, PlanOptions(checkpoint="before-20261121-223405"))
+    small, disks = Room("/state", 1, 30 * GIB), {web.id: 11 * GIB}
+    assert said((made, observed), state=small) == []
+    assert said((made, observed), state=small, disks=disks) == [("warning", "Little room")]
+    assert said((made, observed), state=small, disks={web.id: 31 * GIB}) == [("warning", "Little room")]
+    (problem,) = check_fit([(made, observed)], replace(LARGE, state=small, disks={web.id: 31 * GIB}))
+    assert "the checkpoints of shop/web take up to 31.0 GiB in /state, where 30.0 GiB are free" in problem.detail
+
+
 def test_volumes_count_as_disks_do_and_those_that_grow_by_how_much():
     small, data = Room("/state", 1, 30 * GIB), VolumeId("shop", "data")
     held = sandbox(mounts=(Mount("/data", "data"),))

@@ -57,6 +57,16 @@ def test_checkpoints_that_are_lost_are_counted():
     assert "> the workspaces, and 3 checkpoints. <code>web" in said(1, 2)
 
 
+def test_disks_that_are_kept_before_are_told_with_those_that_are_lost():
+    kept = replace(REPLACED, checkpoint="before-20261121-223405")
+    restarted = Change("sandbox db", "restart", "command changed", checkpoint="before-20261121-223405")
+    text = unescape(to_markdown(replace(PLAN, changes=(kept, restarted))))
+    assert "> Kept before as the checkpoint <code>before-20261121-223405</code>: <code>web</code>\n" in text
+    assert text.count("  before that its disk is kept as the checkpoint before-20261121-223405") == 2
+    assert "**Plan: 1 to restart, 1 to replace; 2 checkpoints before.**" in text
+    assert "Kept before" not in to_markdown(PLAN)
+
+
 def test_what_widens_comes_first_and_is_no_markup():
     shifts = (Shift("widens", "reach", "web can now reach ```evil"), Shift("tightens", "reach", "web is calm"))
     text = to_markdown(replace(PLAN, changes=(replace(REPLACED, shifts=shifts), CREATED)))

@@ -19,6 +19,7 @@ PLAN = Plan(
             (FieldChange("template", None, "b", "replace", "r"),),
             True,
             checkpoints=2,
+            checkpoint="before-20261121-223405",
         ),
         Change("sandbox api", "update", "x", reach=("api can now reach api.example.com:443",)),
     ),
@@ -55,6 +56,7 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "cause": "template changed",
                 "loses_disk": True,
                 "loses_checkpoints": 2,
+                "checkpoint": "before-20261121-223405",
                 "fields": [{"path": "template", "before": None, "after": "b", "effect": "replace", "reason": "r"}],
                 "reach": [],
                 "widens": [],
@@ -66,6 +68,7 @@ def test_json_has_every_part_of_a_plan_and_a_version():
                 "cause": "x",
                 "loses_disk": False,
                 "loses_checkpoints": 0,
+                "checkpoint": None,
                 "fields": [],
                 "reach": ["api can now reach api.example.com:443"],
                 "widens": [],
@@ -105,7 +108,8 @@ def test_the_text_shows_losses_loudly_and_counts():
     assert lines[0] == "-/+ sandbox web: replace (template changed)"
     assert lines[1] == "      template: (none) -> b (replace: r)"
     assert "THE DISK IS LOST" in lines[2]
-    assert lines[-1] == "Plan: 1 to update, 1 to replace."
+    assert lines[4] == "      before that its disk is kept as the checkpoint before-20261121-223405"
+    assert lines[-1] == "Plan: 1 to update, 1 to replace; 1 checkpoint before."
 
 
 def test_reach_is_told_in_words_and_a_long_list_is_counted():

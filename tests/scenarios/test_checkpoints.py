@@ -110,3 +110,53 @@ def test_after_a_failed_up_rollback_brings_the_old_sandboxes_with_their_disks_ba
     assert sbx("plan", "--detailed-exitcode", code=0)
     assert inside(sbx, "web", "cat ~/precious") == "precious"
     sbx("down", "-y")
+
+
+def test_disks_at_risk_are_kept_before_an_apply_and_come_back_after_a_replacement_and_a_removal(sbx):
+    file = FILE.replace("    workspaces: [.]\n", "")  # whose files it could write is another story
+    (sbx.file.parent / "motd").write_text("another image\n")
+    old = "  old:\n    resources: {cpus: 1, memory: 384MiB, disk: 4GiB}\n"
+    sbx.write(file + old)
+    sbx("up", "-y", "--overcommit")
+    for name in ("web", "old"):
+        inside(sbx, name, "echo precious > ~/precious; sync")
+    template = "templates: {dev: {base: shell, files: [{source: ./motd, target: /etc/marker}]}}\n"
+    another = file.replace("name: shop\n", f"name: shop\n{template}").replace("    env:", "    template: dev\n    env:")
+
+    sbx.write(another)
+    planned = json.loads(sbx("plan", "--checkpoint", "--remove-orphans", "--format", "json").stdout)
+    kept = {change["subject"]: change["checkpoint"] for change in planned["changes"] if change["checkpoint"]}
+    assert kept.keys() == {"sandbox web", "sandbox old"}
+    client = sbx.popen("up", "-y", "--overcommit", "--checkpoint", "--remove-orphans")
+    assert any("copying the disk" in line for line in client.stderr)
+    os.kill(client.pid, signal.SIGKILL)  # in the middle: nothing is half, nothing was changed
+    client.wait(10)
+    assert inside(sbx, "web", "cat ~/precious") == "precious"
+    for label in labels(sbx, "web"):  # whoever copied for it may have ended that
+        sbx("checkpoint", "--rm", "web", label)
+    said = sbx("up", "-y", "--overcommit", "--checkpoint", "--remove-orphans").stderr
+    assert list(sbx.state.rglob(".checkpoints/*/.new-*")) == []
+    assert "before that its disk is kept as the checkpoint before-" in said
+    assert inside(sbx, "web", "ls ~/precious 2>/dev/null || cat /etc/marker") == "another image"
+    (label,) = labels(sbx, "web")
+    assert labels(sbx, "old") == [label]
+    sbx("prune", "-y", "--kept")  # what `rollback` would bring back is gone by now; checkpoints are not
+
+    assert "shell is its template again" in sbx("restore", "-y", "--keep", "web", label).stderr
+    assert inside(sbx, "web", "cat ~/precious; ls /etc/marker 2>/dev/null || echo old image") == "precious\nold image"
+    assert "replace (template changed)" in sbx("plan").stdout
+    sbx.write(file)
+    assert sbx("plan", "--detailed-exitcode", code=0)
+
+    # A plan that was saved is done as it is, and disks are kept before it. What is gone is of use for another one.
+    sbx.write(another)
+    sbx("plan", "-o", str(sbx.file.parent / "change.plan"))
+    sbx("apply", "-y", "--overcommit", "--checkpoint", str(sbx.file.parent / "change.plan"))
+    assert len(labels(sbx, "web")) == 3
+    assert "only its checkpoints" in sbx("restore", "-y", "old", label, code=1).stderr
+    sbx("fork", "old", "again", "--checkpoint", label, "--overcommit")
+    assert inside(sbx, "again", "cat ~/precious") == "precious"
+    sbx("rm", "-y", "again")
+    sbx("checkpoint", "--rm", "old", label)
+    sbx("down", "-y")
+    assert json.loads(sbx("checkpoint", "--list", "--format", "json").stdout) == []

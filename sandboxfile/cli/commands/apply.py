@@ -3,6 +3,9 @@
 Refused, with what moved and exit code 1, when a sandbox that the plan concerns is not as it was, or the policies of the
 user or the machine are not. A plan that somebody has changed, or that another user, host or version of sbx made, is
 refused too.
+
+With --checkpoint, disks that the plan puts at risk are kept before its first step, as by `sbx up --checkpoint`; a plan
+that was saved with --checkpoint does so by itself.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from sandboxfile.cli.applying import (
     settle_secrets,
     show_plan,
 )
+from sandboxfile.cli.planning_options import add_checkpoint_option, checkpoint_label
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.trusting import settle_trust, trust
@@ -33,6 +37,7 @@ from sandboxfile.host.policy_files import read_policy_files
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
+from sandboxfile.planning.checkpoints import with_checkpoints
 from sandboxfile.planning.saved import SavedPlan, decode
 from sandboxfile.planning.snapshot import moved, snapshot
 
@@ -41,6 +46,7 @@ _TOLD = 20  # sentences about what moved
 
 def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="FILE", help="what `sbx plan -o FILE` saved")
+    add_checkpoint_option(parser)
     add_apply_options(parser, asks=False)
     add_fit_option(parser)
     add_widening_option(parser)
@@ -62,7 +68,8 @@ def read_saved(path: Path) -> SavedPlan:
 
 async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Console) -> int:
     observed = await _unmoved(saved)
-    [plan] = pipeline.fitted([(saved.plan, observed)], this_layout(), fit_of(args))
+    wanted = with_checkpoints(saved.plan, observed, checkpoint_label(args))
+    [plan] = pipeline.fitted([(wanted, observed)], this_layout(), fit_of(args))
     show_plan(plan, args, console)
     if has_errors(plan.diagnostics):
         return exits.FAILED

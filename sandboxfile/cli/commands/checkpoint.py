@@ -2,7 +2,8 @@
 
 A running sandbox stands still while its disk is copied, and goes on. What programs have only in memory is not in it,
 nor are workspaces and volumes. Checkpoints stay when `up` replaces the sandbox or removes it; `rm` and `down` delete
-them with it.
+them with it. Those that --checkpoint makes (of `up`, `apply` and `rollback`) are called before-TIME and are like any
+other, but that `sbx prune --checkpoints` removes old ones.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.progress import show_progress
 from sandboxfile.cli.views.text import age, roughly, table
 from sandboxfile.cli.working import working
-from sandboxfile.errors import NotFoundError
+from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.checkpoints import (
     Checkpoint,
     default_label,
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
         raise NotFoundError("which sandbox?", hint="sbx checkpoint NAME; sbx checkpoint --list")
     if not args.rm:
         (id,) = find_sandboxes([args.name], args)
+        if args.label is not None and is_before(args.label):
+            raise SandboxfileError(f"{args.label}: such labels are for --checkpoint", hint="choose another one")
         make(id, args.label or default_label(datetime.now(UTC)), args, console)
         return exits.OK
     id = find_with_checkpoints(args.name, args)

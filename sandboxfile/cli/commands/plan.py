@@ -11,7 +11,13 @@ from pathlib import Path
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.approving import unready
-from sandboxfile.cli.planning_options import add_frozen_option, add_plan_options, plan_options, tell_unknown_profiles
+from sandboxfile.cli.planning_options import (
+    add_checkpoint_option,
+    add_frozen_option,
+    add_plan_options,
+    plan_options,
+    tell_unknown_profiles,
+)
 from sandboxfile.cli.project import load_project, show_diagnostics, this_layout
 from sandboxfile.cli.trusting import doubts_of, doubts_told
 from sandboxfile.cli.views.console import Console
@@ -25,6 +31,7 @@ from sandboxfile.model.plan import Plan, PlanOptions
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_plan_options(parser)
+    add_checkpoint_option(parser)
     parser.add_argument("--detailed-exitcode", action="store_true", help="exit with 2 when there are changes")
     parser.add_argument("--allow-destroy", action="store_true", help="also delete or replace what is protected")
     add_frozen_option(parser)

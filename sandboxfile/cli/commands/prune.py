@@ -2,7 +2,8 @@
 
 What killed builds left, layers of no image and kernels of other versions go always; images when no sandbox stands on
 them and nothing has used them for long. Saved templates, sandboxes with their checkpoints (`sbx checkpoint --rm`) and
-what is being built stay.
+what is being built stay. With --checkpoints those go that --checkpoint made (of `up`, `apply` and `rollback`) and that
+are as old as unused images have to be, of sandboxes that are gone as well; no other checkpoint ever does.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from sandboxfile.cli import exits
+from sandboxfile.cli import exits, old_checkpoints
 from sandboxfile.cli.applying import LOCK_TIMEOUT, confirm
 from sandboxfile.cli.project import this_layout
 from sandboxfile.cli.put_aside import give_up, in_words, room_taken
@@ -45,6 +46,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kept", action="store_true", help="and what `up` has put aside: `sbx rollback` then brings no disk back"
     )
+    parser.add_argument(
+        "--checkpoints", action="store_true", help="and checkpoints as old as that which --checkpoint has made"
+    )
     parser.add_argument("--dry-run", action="store_true", help="only show what would go")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
     parser.add_argument("--format", choices=("human", "json"), default="human")
@@ -72,19 +76,26 @@ def run(args: argparse.Namespace, console: Console) -> int:
     chosen = prune.choose(entries, rules, time.time())
     aside = in_words(layout)
     kept = room_taken(layout) if args.kept else 0
+    old = old_checkpoints.find_old(layout, unused)
+    copies = old if args.checkpoints else []
+    kept += old_checkpoints.room_taken(copies)
     if args.format == "human":
         _show(entries, chosen, args, console)
         if aside:
             console.say(aside if args.kept else f"{aside}; --kept removes it")
+        if said := old_checkpoints.in_words(old):
+            console.say(said if copies else f"{said}; --checkpoints removes them")
     if args.dry_run:
         removed = chosen
     else:
-        if (chosen or (args.kept and aside)) and not args.yes:
+        if (chosen or copies or (args.kept and aside)) and not args.yes:
             confirm(console, "Remove this?")
         removed = []
         run_async(partial(_remove, chosen, removed, console))
         if args.kept:
             run_async(partial(_give_up, layout))
+        if copies:
+            run_async(partial(_remove_old, layout, copies))
     if args.format == "json":
         found = choices_object(removed)
         write_json({**found, "freed": found["freed"] + kept, "dry_run": args.dry_run}, console)
@@ -108,6 +119,11 @@ def _show(
 
 async def _give_up(layout: Layout) -> int:
     await give_up(layout, LOCK_TIMEOUT)
+    return exits.OK
+
+
+async def _remove_old(layout: Layout, old: Sequence[old_checkpoints.Old]) -> int:
+    await old_checkpoints.remove_old(layout, old, LOCK_TIMEOUT)
     return exits.OK
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from anyio import to_thread
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.applying import add_apply_options
+from sandboxfile.cli.applying import add_apply_options, confirm
 from sandboxfile.cli.project import known_sandboxes, left_checkpoints, this_layout
 from sandboxfile.cli.put_aside import give_up
 from sandboxfile.cli.running import run_async
@@ -17,7 +17,7 @@ from sandboxfile.cli.verbs import remove_even_unreadable
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import roughly
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.statedir import hold_lock
+from sandboxfile.host.statedir import ensure_directories, hold_lock
 from sandboxfile.images import prune
 from sandboxfile.images.saved import list_saved
 
@@ -28,6 +28,10 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> int:
     layout = this_layout()
+    if left := left_checkpoints(layout):
+        console.say(f"these are gone, and their checkpoints go as well: {', '.join(map(str, left))}")
+        if not args.yes and not known_sandboxes(layout):
+            confirm(console, "Delete them?")
     code = remove_even_unreadable(known_sandboxes(layout), args, console)
     if code == exits.OK:
         code = run_async(partial(remove_leftovers, layout, args.lock_timeout, console))
@@ -44,6 +48,7 @@ async def remove_leftovers(layout: Layout, timeout: float, console: Console) -> 
     from sandboxfile.applying.storage import discard_checkpoints, sweep_builds
 
     left = [entry for entry in prune.survey(layout) if entry.kind == "leftover"]
+    ensure_directories(layout)
     for id in left_checkpoints(layout):
         async with hold_lock(layout.project_lock(id.project), "remove checkpoints", timeout):
             await to_thread.run_sync(discard_checkpoints, layout, id)

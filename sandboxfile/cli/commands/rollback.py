@@ -16,6 +16,7 @@ import argparse
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
 from sandboxfile.cli.applying import add_apply_options, add_fit_option, fit_of, plan_and_apply
+from sandboxfile.cli.planning_options import add_checkpoint_option, checkpoint_label
 from sandboxfile.cli.project import checked_project, load_file, show_problems, this_layout
 from sandboxfile.cli.unmanaged import unasked
 from sandboxfile.cli.views.console import Console
@@ -29,6 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_apply_options(parser)
     add_fit_option(parser)
     add_widening_option(parser)
+    add_checkpoint_option(parser)
     parser.add_argument("project", metavar="PROJECT", nargs="?", help="its name (default: that of the sandbox file)")
 
 
@@ -41,7 +43,8 @@ def roll_back(project: str, args: argparse.Namespace, console: Console) -> int:
 
     async def make_plans() -> list[Plan]:
         allow, fit = args.allow_destroy, fit_of(args)
-        return [await pipeline.make_rollback(project, this_layout(), allow_destroy=allow, fit=fit)]
+        label = checkpoint_label(args)
+        return [await pipeline.make_rollback(project, this_layout(), allow_destroy=allow, fit=fit, checkpoint=label)]
 
     return plan_and_apply(make_plans, args, console)
 
@@ -53,7 +56,7 @@ def after_failure(project: str, args: argparse.Namespace, console: Console) -> N
     checked_project(project, args)
     console.say("going back to how it was before")
     changed = unasked(args)
-    changed.shows_plan = True
+    changed.shows_plan, changed.checkpoint = True, False  # what has failed is nothing to keep
     if roll_back(project, changed, console) != exits.OK:
         console.say("going back has failed; `sbx rollback` goes on with it")
 

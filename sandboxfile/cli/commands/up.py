@@ -2,6 +2,10 @@
 
 A plan without changes changes nothing. Sandboxes that are no longer in the file are reported, and deleted only with
 --remove-orphans.
+
+With --checkpoint, disks that the plan puts at risk are kept first: `sbx restore NAME before-TIME` brings one back, also
+after its sandbox was replaced. A checkpoint that cannot be made stops it all before any sandbox is changed. `sbx prune
+--checkpoints` removes old ones.
 """
 
 import argparse
@@ -20,7 +24,13 @@ from sandboxfile.cli.applying import (
     plan_and_apply,
 )
 from sandboxfile.cli.commands.rollback import after_failure
-from sandboxfile.cli.planning_options import add_frozen_option, add_plan_options, plan_options, tell_unknown_profiles
+from sandboxfile.cli.planning_options import (
+    add_checkpoint_option,
+    add_frozen_option,
+    add_plan_options,
+    plan_options,
+    tell_unknown_profiles,
+)
 from sandboxfile.cli.project import load_project, this_layout
 from sandboxfile.cli.running import run_async
 from sandboxfile.cli.trusting import check_choice
@@ -39,6 +49,7 @@ _POLL = 0.25
 
 def register(parser: argparse.ArgumentParser) -> None:
     add_plan_options(parser)
+    add_checkpoint_option(parser)
     add_apply_options(parser)
     add_fit_option(parser)
     add_frozen_option(parser)

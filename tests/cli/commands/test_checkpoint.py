@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from sandboxfile.cli.commands.fork import forked, left_out
+from sandboxfile.host.checkpoints import make_checkpoint
 from sandboxfile.host.statedir import ensure_directories, read_record, write_record
 from sandboxfile.model.desired import Dependency, DesiredSandbox, Image, Mount, Port, Workspace
 from sandboxfile.model.policy import NO_POLICY
@@ -55,6 +56,18 @@ def test_one_is_made_listed_gone_back_to_and_removed(sbx, web):
     sbx("checkpoint", "--rm", "web", "good")
     assert "good" not in labels(sbx, "web")
     assert "no checkpoint good" in sbx("checkpoint", "--rm", "web", "good", code=1).stderr
+
+
+def test_labels_of_those_that_plans_make_are_theirs(sbx, web):
+    make_checkpoint(web, "before-20261121-223405")
+    (row,) = json.loads(sbx("checkpoint", "--list", "web", "--format", "json").stdout)
+    assert row["automatic"] is True
+    refused = sbx("checkpoint", "web", "before-20261121-223406", code=1).stderr
+    assert "such labels are for --checkpoint" in refused
+    sbx("checkpoint", "web", "before-upgrade")
+    sbx("restore", "-y", "web", "before-20261121-223405")
+    sbx("checkpoint", "--rm", "web", "before-20261121-223405")
+    assert labels(sbx, "web") == ["before-upgrade"]
 
 
 def test_what_it_lacks_is_said(sbx, web):

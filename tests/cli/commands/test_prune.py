@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
+import time
 
+from sandboxfile.host.checkpoints import find_checkpoint, list_checkpoints, make_checkpoint
 from sandboxfile.images import cache
 from sandboxfile.names import SandboxId
 
@@ -94,6 +97,26 @@ def test_state_is_never_touched(cli, layout, make_saved, stopped):
 def test_ages_and_sizes_that_are_none_are_refused(cli):
     assert "36h" in cli("prune", "--older-than", "7 weeks", code=64).stderr
     assert "20GiB" in cli("prune", "--keep-size", "much", code=64).stderr
+
+
+def test_old_checkpoints_that_nobody_named_go_when_asked_for(cli, layout, stopped):
+    paths = stopped("web")
+    for file in (paths.tree, paths.image):
+        file.touch()
+    for label, days in (("before-20260101-000000", 40), ("before-20260201-000000", 5), ("good", 40)):
+        make_checkpoint(paths, label)
+        past = time.time() - days * 86400
+        os.utime(find_checkpoint(paths, label).paths.record, (past, past))
+    said = cli("prune", "-y").stderr
+    assert "(shop/web before-20260101-000000); --checkpoints removes them" in said
+    assert "--yes" in cli("prune", "--checkpoints", code=1).stderr
+    assert json.loads(cli("prune", "--checkpoints", "--dry-run", "--format", "json").stdout)["freed"] > 0
+    assert len(list_checkpoints(paths)) == 3
+    cli("prune", "-y", "--checkpoints")
+    assert [each.label for each in list_checkpoints(paths)] == ["good", "before-20260201-000000"]
+    shutil.rmtree(paths.root)
+    cli("prune", "-y", "--checkpoints", "--older-than", "4d")
+    assert [each.label for each in list_checkpoints(paths)] == ["good"]
 
 
 def test_what_is_put_aside_is_said_and_goes_when_asked_for(cli, layout, stopped):

@@ -1,7 +1,9 @@
 """`reset`, as a user runs it: what goes, and what is said to stay."""
 
 import os
+import shutil
 
+from sandboxfile.host.checkpoints import list_checkpoints, make_checkpoint
 from sandboxfile.images import cache
 from sandboxfile.names import BUILDS, SandboxId
 
@@ -39,6 +41,19 @@ def test_what_is_being_built_stays(cli, layout):
     finally:
         os.close(lock)
     assert half.exists()
+
+
+def test_checkpoints_of_what_is_gone_are_named_and_go(cli, layout, stopped):
+    paths = stopped("web")
+    for file in (paths.tree, paths.image):
+        file.touch()
+    make_checkpoint(paths, "good")
+    shutil.rmtree(paths.root)
+    said = cli("reset", code=1).stderr
+    assert "these are gone, and their checkpoints go as well: shop/web" in said
+    assert [each.label for each in list_checkpoints(paths)] == ["good"]
+    cli("reset", "-y")
+    assert list_checkpoints(paths) == []
 
 
 def test_what_was_put_aside_goes(cli, layout, stopped):

@@ -107,6 +107,28 @@ def test_up_goes_back_by_itself_when_asked_to_and_only_when_it_has_begun(sbx, sh
     assert env(layout) == (("ROUND", "2"),)
 
 
+def test_disks_are_kept_before_the_way_back_when_asked_to_and_not_of_what_has_failed(sbx, shop, layout, failing):
+    shop("}\n  more: {")
+    assert "checkpoint" not in sbx("up", "-y", "--overcommit", "--checkpoint").stderr
+    said = sbx("rollback", "-y", "--overcommit", "--checkpoint").stderr
+    assert said.count("is kept as the checkpoint before-") == 1
+    failing.add("more")
+    shop("command: [new]}\n  more: {")
+    said = sbx("up", "-y", "--overcommit", "--checkpoint", "--rollback-on-failure", code=1).stderr
+    assert "going back" in said
+    assert said.count("is kept as the checkpoint before-") == 1
+
+
+def test_a_saved_plan_is_done_with_disks_kept_before(sbx, shop, project):
+    shop("command: [new]")
+    saved = str(project / "change.plan")
+    assert "checkpoint" not in sbx("plan", "-o", saved).stdout
+    assert "is kept as the checkpoint before-" in sbx("apply", "-y", "--overcommit", "--checkpoint", saved).stderr
+    shop("command: [newer]")
+    assert "is kept as the checkpoint before-" in sbx("plan", "--checkpoint", "-o", saved).stdout
+    assert "is kept as the checkpoint before-" in sbx("apply", "-y", "--overcommit", saved).stderr
+
+
 def test_a_file_that_is_wrong_is_no_hindrance_when_the_project_is_named(sbx, shop, layout, project):
     shop("env: {ROUND: '2'}")
     sbx("up", "-y", "--overcommit")
