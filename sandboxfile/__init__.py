@@ -32,8 +32,9 @@ behind the template's policy. Layers are merged as data, never unpacked one upon
 result has the content's digest, and the result becomes one ext4 disk. `applying/building.py` has the whole way.
 
 Disks that stay. A volume is a disk of the project, in a directory of its own; its lock, held by supervisor and QEMU,
-says who has it. Checkpoints are copies of a sandbox's disk beside it. What an apply replaces is put aside until the
-next one, with how everything was, for `sbx rollback`.
+says who has it. A checkpoint is a copy of a sandbox's disk, with what is beneath it: it outlives the sandbox, unless
+that is deleted for good. What an apply replaces is put aside until the next one, with how everything was, for
+`sbx rollback`; with --checkpoint a plan begins with copies of the disks that it puts at risk.
 
 Who is believed. A plan says by what each sandbox may do more (`planning/widening.py`, proved rule by rule). Files that
 an agent could have written since a person approved them are in doubt (`planning/trusting.py`), and change nothing that
