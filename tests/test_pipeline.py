@@ -15,7 +15,7 @@ from sandboxfile.applying import machines, storage
 from sandboxfile.errors import BusyError, HostError, NotFoundError, StaleError, StateError
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, hold_lock, is_locked, read_record, write_record
-from sandboxfile.host.trust import approve, read_trust
+from sandboxfile.host.trust import approve, expose, find_doubts, read_trust
 from sandboxfile.host.volumes import record_source
 from sandboxfile.images import cache
 from sandboxfile.images.boot.platform import platform_digest
@@ -629,6 +629,27 @@ def test_what_of_the_host_shapes_sandboxes_is_protected_and_told(file, layout, c
     assert "Unsafe workspace" in [each.summary for each in pipeline.load(file, layout).diagnostics]
     (workspace,) = load(file, replace(layout, config=clean_home / "settings")).sandboxes[0].workspaces
     assert ".npmrc" in workspace.protect
+
+
+def test_where_a_link_to_a_workspace_leads_is_told_and_in_doubt_when_a_sandbox_can_turn_it(file, layout, clean_home):
+    theirs, keys = clean_home / "theirs", clean_home / "keys"
+    (theirs / "data").mkdir(parents=True)
+    keys.mkdir()
+    (file.parent / "more").symlink_to("../theirs")
+    file.write_text(f"sandboxes: {{web: {{workspaces: ['{theirs}/data:ro', './more:/more:ro']}}}}\n")
+    loaded = pipeline.load(file, layout)
+    assert [each.path for each in loaded.configuration if "/more" in each.path] == [f"{file.parent}/more"]
+    expose(layout, {str(theirs): frozenset()})  # by a sandbox of another project
+    approve(layout, loaded.everything)
+    assert find_doubts(layout, pipeline.load(file, layout).everything) == ()
+    (theirs / "data").rmdir()
+    (theirs / "data").symlink_to(keys)
+    [doubt] = find_doubts(layout, load(file, layout).files)
+    assert (doubt.file.path, doubt.state, doubt.directory) == (f"{theirs}/data", "new", str(theirs))
+    approve(layout, pipeline.load(file, layout).everything)
+    (theirs / "data").unlink()
+    (theirs / "data").symlink_to(clean_home)
+    assert [each.state for each in find_doubts(layout, pipeline.load(file, layout).everything)] == ["changed"]
 
 
 def test_a_record_of_trust_that_cannot_be_read_stops_who_opens_a_directory(file, layout):

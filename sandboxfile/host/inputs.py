@@ -31,6 +31,7 @@ from sandboxfile.resolve.inputs import (
     paths_needed,
     presets_needed,
     sources_needed,
+    workspaces_needed,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +108,17 @@ def contents_of(inputs: ResolveInputs) -> Iterator[tuple[str, str]]:
     """Path and digest of everything whose content is among the facts: env_files, and what templates are made from."""
     yield from ((path, digest_of(fact.content)) for path, fact in inputs.paths.items() if fact.content is not None)
     yield from ((source.name, fact.digest) for source, fact in inputs.sources.items() if source.is_path and fact.digest)
+
+
+def detours_of(file: SandboxFile, inputs: ResolveInputs) -> Iterator[tuple[str, str]]:
+    """Workspaces that are reached through links, each with a digest of where they lead: who turns one shares another.
+
+    Told from the file's directory, and so the same wherever a project lies.
+    """
+    for path in sorted(workspaces_needed(file, inputs.base, inputs.home)):
+        real = inputs.paths[path].real
+        if real != path:
+            yield path, digest_of(f"leads to {os.path.relpath(real, inputs.base)}")
 
 
 def look(path: str, *, read: bool = False) -> PathFact:

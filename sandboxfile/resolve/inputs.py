@@ -176,11 +176,15 @@ def _written_file(file: str, base: str, here: str, home: str) -> str:
 
 def paths_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
     """Every path that the file names: workspaces, env_files, secrets', and what templates are made from."""
-    sandboxes = (file.defaults, *file.sandboxes.values())
-    workspaces = {absolute(item.source, base, home) for sandbox in sandboxes for item in sandbox.workspaces}
     sources = {source.name for source in sources_needed(file, base, home) if source.is_path}
     secrets = {path for secret in file.secrets.values() for path in secret_paths(secret, base, home)}
-    return frozenset(workspaces | sources | secrets | env_files_needed(file, base, home))
+    return frozenset(sources | secrets | workspaces_needed(file, base, home) | env_files_needed(file, base, home))
+
+
+def workspaces_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
+    """Those of `paths_needed` that are shared."""
+    sandboxes = (file.defaults, *file.sandboxes.values())
+    return frozenset(absolute(item.source, base, home) for sandbox in sandboxes for item in sandbox.workspaces)
 
 
 def env_files_needed(file: SandboxFile, base: str, home: str) -> frozenset[str]:
