@@ -39,6 +39,11 @@ def applied_as(file: Path, layout: Layout) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
+def sources_of(project: str, layout: Layout) -> set[str]:
+    """The files that the sandboxes and volumes of a project are of."""
+    return _sources(layout).get(project, set())
+
+
 def others_told[Id: (SandboxId, VolumeId)](
     names: Sequence[str], sources: Mapping[Id, str], file: str | None
 ) -> Iterator[str]:

@@ -6,8 +6,10 @@ neither variables nor env_files, neither the lock nor what templates are made fr
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 from sandboxfile import pipeline
+from sandboxfile.cli.belonging import sources_of
 from sandboxfile.diagnostics import Diagnostics, Severity, has_errors, in_order
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.git_local import places_of
@@ -34,11 +36,13 @@ def load_commit(paths: ReconcilerPaths, file: str, layout: Layout, *, frozen: bo
     if not path.is_file():
         raise Refused("file", f"{file}: there is no such file in the commit")
     loaded = pipeline.load(path, layout, frozen=frozen)
+    _refuse_foreign(loaded, paths)  # first: what is wrong with a file may say what is in it
     refuse_errors("file", loaded.diagnostics, paths)
-    _refuse_foreign(loaded, paths)
     refuse_errors("policy-test", pipeline.failed_policy_tests(loaded), paths)
     if loaded.desired is None:
         raise Refused("file", f"{file}: it is wrong")  # never without an error
+    _refuse_turned(loaded, path, layout)
+    _refuse_taken(loaded.desired.project, paths, layout)
     sandboxes = tuple(_in_tree(sandbox, paths) for sandbox in loaded.desired.sandboxes)
     return replace(loaded.desired, sandboxes=sandboxes)
 
@@ -85,6 +89,22 @@ def _refuse_foreign(loaded: pipeline.Loaded, paths: ReconcilerPaths) -> None:
     foreign = [file.path for file in loaded.files if not _is_in(os.path.realpath(file.path), str(paths.source))]
     if foreign:
         raise Refused("file", f"not in the commit, and only what is can be loaded: {', '.join(sorted(foreign))}")
+
+
+def _refuse_turned(loaded: pipeline.Loaded, path: Path, layout: Layout) -> None:
+    """What is of this host and no commit: links to workspaces, and what clients are configured by, are no agent's."""
+    if found := find_doubts(layout, loaded.configuration):
+        told = ", ".join(doubt.words for doubt in found)
+        raise Refused(
+            "file", f"not as it was approved, and a sandbox could have made it so: {told} (sbx -f {path} trust)"
+        )
+
+
+def _refuse_taken(project: str, paths: ReconcilerPaths, layout: Layout) -> None:
+    """A commit may call itself anything. What is there of its project has to come from here, be its file moved or not."""
+    foreign = (source for source in sources_of(project, layout) if not _is_in(source, str(paths.source)))
+    if other := min(foreign, default=""):
+        raise Refused("file", f"the project {project!r} belongs to {other}: give one of the two another `name:`")
 
 
 def _in_tree(sandbox: DesiredSandbox, paths: ReconcilerPaths) -> DesiredSandbox:

@@ -19,8 +19,11 @@ from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.reconcilers import prepare
 from sandboxfile.host.statedir import read_record, try_lock, write_record
 from sandboxfile.host.trust import expose
+from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.events import Outcome, StepStarted
+from sandboxfile.model.observed import Applied
 from sandboxfile.model.plan import Plan
+from sandboxfile.names import SandboxId
 
 EMPTY = "name: shop\nsandboxes: {}\n"
 
@@ -130,6 +133,14 @@ BAD = {
 }
 
 
+def test_what_is_in_a_file_of_this_host_is_not_told_by_what_is_wrong_with_it(turn, repository, status, clean_home):
+    (clean_home / "key.yaml").write_text("sandboxes: {web: {idle_stop: hunter2}}\n")
+    repository({"sandbox.yaml": "include: [~/key.yaml]\n" + EMPTY})
+    turn(code=1)
+    assert "not in the commit" in status()["message"]
+    assert "hunter2" not in status()["message"]
+
+
 @pytest.mark.parametrize("bad", BAD)
 def test_a_bad_commit_is_not_applied_and_the_status_says_why(turn, repository, status, clean_home, bad):
     outside = clean_home / "outside"
@@ -237,6 +248,31 @@ def test_one_that_a_sandbox_gets_while_it_is_followed_is_followed_no_longer(repo
     expose(layout, dict.fromkeys([str(repository.work)], frozenset()))
     with pytest.raises(SandboxfileError, match="an agent could decide"):
         anyio.run(work.fetch)
+
+
+def test_a_link_to_a_workspace_that_an_agent_can_turn_is_not_followed(turn, repository, status, layout, clean_home):
+    theirs, keys = clean_home / "theirs", clean_home / "keys"
+    theirs.mkdir()
+    keys.mkdir()
+    (theirs / "data").symlink_to(keys)
+    expose(layout, {str(theirs): frozenset()})
+    repository({"sandbox.yaml": f"sandboxes: {{web: {{workspaces: ['{theirs}/data:ro']}}}}\n"})
+    turn(code=1)
+    assert status()["reason"] == "file"
+    assert f"{theirs}/data: new, in the workspace {theirs}" in status()["message"]
+
+
+def test_a_commit_does_not_take_a_project_over_whose_file_was_moved(turn, repository, status, layout, clean_home):
+    id = SandboxId("prod", "db")
+    layout.sandbox(id).root.mkdir(parents=True)
+    gone = str(clean_home / "moved since/sandbox.yaml")
+    write_record(
+        layout.sandbox(id), Applied(DesiredSandbox(id, "shell", Image("d")), gone, "2026-01-02T03:04:05+00:00", 0)
+    )
+    repository({"sandbox.yaml": "name: prod\nsandboxes: {}\n"})
+    turn("--remove-orphans", code=1)
+    assert layout.sandbox(id).root.exists()
+    assert (status()["reason"], gone in status()["message"]) == ("file", True)
 
 
 def test_what_a_commit_says_may_take_its_time_to_read_and_the_end_is_heard_meanwhile(repository, layout, monkeypatch):
