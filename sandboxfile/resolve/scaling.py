@@ -12,6 +12,8 @@ from sandboxfile.model.spec import Path, SandboxFile
 from sandboxfile.names import NAME_LIMIT
 from sandboxfile.resolve.chains import given
 
+SANDBOXES = 10_000  # of one file: a few words must not make millions
+
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
@@ -36,11 +38,15 @@ def scaled(file: SandboxFile) -> tuple[Scaled, Diagnostics]:
         return Scaled(file, {}, {}), ()
     problems: list[Diagnostic] = []
     replicas: dict[str, tuple[str, ...]] = {}
+    total = sum(count is None for count in counts.values())
     for name, count in counts.items():
         if count is not None:
-            found = [*_wrong(file, name, count)]
+            total += count
+            found = [*_wrong(file, name, count)] if total <= SANDBOXES else [_too_many(file, name)]
             problems += found
             numbers = range(1, (min(count, 1) if found else count) + 1)
+            if total > SANDBOXES:
+                return Scaled(file, {}, {}), tuple(problems)
             replicas[name] = tuple(r for r in (f"{name}-{number}" for number in numbers) if r not in file.sandboxes)
     service = {replica: name for name, found in replicas.items() for replica in found}
     sandboxes = {name: own for name, own in file.sandboxes.items() if counts[name] is None}
@@ -50,8 +56,18 @@ def scaled(file: SandboxFile) -> tuple[Scaled, Diagnostics]:
     return Scaled(expanded, replicas, service), tuple(problems)
 
 
+def _written(file: SandboxFile, name: str) -> Path:
+    """Where it is said how many."""
+    return ("sandboxes", name, "scale") if "scale" in file.sandboxes[name].model_fields_set else ("defaults", "scale")
+
+
+def _too_many(file: SandboxFile, name: str) -> Diagnostic:
+    detail = f"With all of `{name}` the file has more than {SANDBOXES} sandboxes."
+    return error("Too many sandboxes", detail, file.span(*_written(file, name)), "lower its `scale`")
+
+
 def _wrong(file: SandboxFile, name: str, count: int) -> Iterator[Diagnostic]:
-    path = ("sandboxes", name, "scale") if "scale" in file.sandboxes[name].model_fields_set else ("defaults", "scale")
+    path = _written(file, name)
     taken = [f"{name}-{number}" for number in range(1, count + 1) if f"{name}-{number}" in file.sandboxes]
     if taken:
         detail = f"`{name}` is scaled to {count}, and one of these is `{taken[0]}`: there is a sandbox of that name."

@@ -99,6 +99,17 @@ def test_what_cannot_be_several_is_refused(text, summaries, host):
     assert host.summaries(f"sandboxes: {{{text}}}") == summaries
 
 
+def test_a_few_words_do_not_make_millions():
+    text = "defaults: {scale: 1000}\nsandboxes:\n" + "".join(f"  s{number}: {{}}\n" for number in range(11))
+    file, _, _ = load(text, "sandbox.yaml")
+    found, problems = scaled(file)
+    assert [(each.summary, each.span.line) for each in problems] == [("Too many sandboxes", 1)]
+    assert len(found.file.sandboxes) == 11
+    file, _, _ = load(text.replace("  s10: {}\n", ""), "sandbox.yaml")
+    found, problems = scaled(file)
+    assert (len(found.file.sandboxes), problems) == (10_000, ())
+
+
 def test_a_port_of_the_defaults_is_one_as_well(host):
     found = host.resolve("defaults: {ports: ['80:80']}\nsandboxes: {web: {scale: 2}}")[1]
     assert [(problem.summary, str(problem.span).rpartition("/")[2]) for problem in found] == [
