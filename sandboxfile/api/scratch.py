@@ -1,8 +1,9 @@
 """A state directory for a while: its sandboxes are nobody's but its holder's, and they are gone when it ends.
 
 Only the state is its own. Kernels and images are those of the user's cache, and the secrets that the user has approved
-are approved here; secrets that sbx stores and saved templates are not here. Whoever holds a directory has its lock:
-what one leaves that was killed is deleted by the next.
+are approved here; which files are, and what sandboxes could ever write to, is one record for both. Secrets that sbx
+stores and saved templates are not here. Whoever holds a directory has its lock: what one leaves that was killed is
+deleted by the next.
 """
 
 import os
@@ -23,6 +24,7 @@ from sandboxfile.host.approvals import approve, read_approvals
 from sandboxfile.host.directories import sandbox_directories
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import ensure_directories, is_locked, locked_shortly, private_directory, try_lock
+from sandboxfile.host.trust import share as share_trust
 from sandboxfile.names import SandboxId
 
 _LOCK, _KEPT = "lock", "kept"
@@ -57,6 +59,7 @@ def scratch(environ: Mapping[str, str], name: str) -> Iterator[Scratch]:
     try:
         if approved := read_approvals(own):
             approve(made.layout, approved)
+        share_trust(own, made.layout)
         yield made
     finally:
         try:

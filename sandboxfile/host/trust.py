@@ -4,7 +4,7 @@ Both in one record of this user, by absolute path; a directory also by what it i
 where it was moved. It stays on record when its sandbox is deleted: what an agent left behind in there is as doubtful as
 before. Files that are read-only inside are sealed (`host.seals`) while no sandbox has their directory: who changes such
 a file in place is at the host. `planning.trusting` has the rule, `cli.trusting` asks. What cannot be read approves
-nothing, and stops whoever asks.
+nothing, and stops whoever asks. A state directory for a while (`share`) goes by the record of the user's own.
 """
 
 import json
@@ -152,6 +152,8 @@ def expose(
     those that a sandbox can write to at this moment: what is no seal's file in there gets none. Raises StateError.
     """
     more = frozenset({**opened, **left})
+    if layout.trust.is_symlink():  # what else can write to a file is in the records of another state directory
+        running = {*running, _EVERYWHERE}
     if more:
         recorded = _recorded(layout, _everyone(layout))
 
@@ -198,6 +200,11 @@ def unseal_exchanged(layout: Layout, workspace: Workspace) -> None:
         _change(layout, change)
 
 
+def share(layout: Layout, other: Layout) -> None:
+    """Let `other`, a new state directory, go by this one's record, and add to it."""
+    other.trust.symlink_to(layout.trust)
+
+
 def _everyone(layout: Layout) -> Iterator[SandboxId]:
     return (SandboxId(project, name) for project, name in sandbox_directories(layout))
 
@@ -219,8 +226,9 @@ def _known(trust: Trust, directories: Iterable[str]) -> tuple[Identity, ...]:
 
 
 def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
-    private_directory(layout.state)
-    with locked_shortly(layout.trust.with_suffix(".lock")):
+    path = Path(os.path.realpath(layout.trust))
+    private_directory(path.parent)
+    with locked_shortly(path.with_suffix(".lock")):
         before = read_trust(layout)
         after = change(before)
         if after != before:
@@ -229,7 +237,7 @@ def _change(layout: Layout, change: Callable[[Trust], Trust]) -> None:
             seals = {path: after.seals[path] for path in sorted(after.seals.keys() & approved.keys())}
             fields: dict[str, Any] = {"version": VERSION, "approved": approved, "exposed": exposed, "seals": seals}
             fields["identities"] = after.identities
-            write_atomic(layout.trust, json.dumps(fields, indent=1).encode())
+            write_atomic(path, json.dumps(fields, indent=1).encode())
 
 
 def _remembered(paths: Iterable[str]) -> list[str]:

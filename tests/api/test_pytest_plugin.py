@@ -6,9 +6,12 @@ from textwrap import dedent
 
 import pytest
 
+from sandboxfile import pipeline
 from sandboxfile.applying import machines
 from sandboxfile.host.approvals import Approval, approve
 from sandboxfile.host.layout import Layout
+from sandboxfile.host.trust import approve as approve_files
+from sandboxfile.host.trust import expose, read_trust
 from sandboxfile.pytest_plugin import PLACE
 
 from .conftest import FILE, HERE, end_all, fill
@@ -228,6 +231,20 @@ def test_what_the_user_approved_is_approved_and_nothing_else(bench, monkeypatch)
     )
     approve(bench.layout, [Approval("env KEY", "api.example.com", 443)])
     bench.run(USES, passed=1)
+
+
+def test_a_file_that_an_agent_could_have_changed_is_not_brought_up(bench):
+    expose(bench.layout, {str(bench.file.parent): frozenset()})
+    bench.run(USES, errors=1).stdout.fnmatch_lines(["*nothing was changed: a sandbox could have written these files*"])
+    approve_files(bench.layout, pipeline.load(bench.file, bench.layout).everything)
+    bench.run(USES, passed=1)
+
+
+def test_what_sandboxes_of_tests_could_write_is_remembered(bench):
+    (bench.file.parent / "src").mkdir()
+    bench.write(FILE.replace("web: {", "web: {workspaces: [./src], "))
+    bench.run(USES, passed=1)
+    assert read_trust(bench.layout).exposed == {str(bench.file.parent / "src")}
 
 
 def test_where_sbx_home_is_set_everything_stays_below_it(bench, clean_home, monkeypatch):

@@ -20,6 +20,7 @@ from sandboxfile.host.trust import (
     find_doubts,
     read_trust,
     remembered,
+    share,
     unseal_exchanged,
 )
 from sandboxfile.model.desired import DesiredSandbox, FileContent, Image, Workspace
@@ -384,6 +385,22 @@ def test_beyond_the_limit_only_what_is_gone_is_forgotten(layout, project, monkey
     expose(layout, dict.fromkeys([str(project), "/gone/1", "/gone/2"], frozenset()))
     assert read_trust(layout).approved == {file.path: NEW}
     assert read_trust(layout).exposed == {str(project)}
+
+
+def test_another_state_directory_goes_by_the_same_record_and_seals_nothing(layout, project, clean_home):
+    other = Layout(clean_home / "scratch", clean_home / "cache", clean_home / "run")
+    other.state.mkdir()
+    share(layout, other)
+    file = FileContent(str(project / "sandbox.yaml"), NEW)
+    expose(layout, {str(project): frozenset()})
+    assert [doubt.state for doubt in find_doubts(other, [file])] == ["new"]
+    approve(other, [file])
+    assert find_doubts(layout, [file]) == ()
+    (project / "sandbox.yaml").write_text("new")
+    expose(other, {str(project): frozenset(["sandbox.yaml"]), "/more": frozenset()})
+    assert read_trust(layout).seals == {}
+    assert read_trust(layout).exposed == {str(project), "/more"}
+    assert other.trust.is_symlink()
 
 
 def test_two_who_approve_at_once_lose_nothing(layout):
