@@ -5,8 +5,9 @@ from pathlib import Path
 from sandboxfile import __version__, pipeline
 from sandboxfile.cli.project import this_layout
 from sandboxfile.errors import StaleError
+from sandboxfile.host.files import as_read
 from sandboxfile.host.plan_files import plan_key, write_plan
-from sandboxfile.host.trust import find_doubts
+from sandboxfile.host.trust import approve, find_doubts
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.plan import Plan, PlanOptions
@@ -32,5 +33,7 @@ async def make_saved(desired: DesiredState, options: PlanOptions) -> tuple[Plan,
 
 
 def save(saved: SavedPlan, path: Path) -> None:
-    """Write it, sealed. Raises HostError, StateError."""
-    write_plan(path, encode(saved, plan_key(this_layout()), __version__))
+    """Write it, sealed; it alone is what is meant there from now on. Raises HostError, StateError."""
+    text = encode(saved, plan_key(this_layout()), __version__)
+    write_plan(path, text)
+    approve(this_layout(), [as_read(path, text)])

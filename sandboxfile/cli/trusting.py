@@ -24,7 +24,9 @@ from sandboxfile.planning.trusting import Doubt, alters, what_it_does
 
 _NOT_AS_APPROVED = "These files are not as they were approved, and a sandbox could have written them:"
 _TOLD = 20  # lines about what a plan does
-HINT = "look at them (git diff), then run it at a terminal and answer, or approve them as they are: sbx trust"
+# Not with git: in a repository that a sandbox can write to it runs what that has set (`.git/commondir`, submodules).
+_LOOK = "look at them in an editor: git may run what a sandbox has set there (sbx review)"
+HINT = f"{_LOOK}; then run it at a terminal and answer, or approve them as they are: sbx trust"
 
 
 class FilesNotTrusted(SandboxfileError):
@@ -122,7 +124,7 @@ def told(doubts: Sequence[Doubt], *, whole: bool = True) -> str:
     lines = [_NOT_AS_APPROVED]
     lines += [f"  {doubt.words}" for doubt in doubts]
     if whole:
-        return "\n".join([*lines, "Yes approves them as they are: look at them first (git diff)."])
+        return "\n".join([*lines, f"Yes approves them as they are: first {_LOOK}."])
     rest = "The plan is not all that they ask for: yes does this much, and they stay to be approved (sbx trust)."
     return "\n".join([*lines, rest])
 

@@ -62,7 +62,8 @@ class Doubt:
     @property
     def words(self) -> str:
         """`/home/me/shop/.env: changed, in the workspace /home/me/shop`."""
-        return f"{posixpath.normpath(self.file.path)}: {self.state}, in the workspace {self.directory}"
+        told = f"{posixpath.normpath(self.file.path)}: {self.state}, in the workspace {self.directory}"
+        return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in told)  # a name makes no line
 
 
 def digest_of(content: str | bytes) -> str:

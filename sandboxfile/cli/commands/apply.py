@@ -1,5 +1,8 @@
 """Do a plan that `sbx plan -o FILE` saved, exactly as it is: the sandbox file is not read.
 
+A file that a sandbox could have put in its place is named, and with --yes refused: a seal says whose a plan is, and not
+that it is the last one that was saved there.
+
 Refused, with what moved and exit code 1, when a sandbox that the plan concerns is not as it was, or the policies of the
 user or the machine are not. A plan that somebody has changed, or that another user, host or version of sbx made, is
 refused too.
@@ -10,6 +13,7 @@ that was saved with --checkpoint does so by itself.
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,8 +36,10 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.widening import add_widening_option, denied
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import StaleError, StateError
+from sandboxfile.host.files import as_read
 from sandboxfile.host.plan_files import find_plan_key, read_plan
 from sandboxfile.host.policy_files import read_policy_files
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
@@ -55,18 +61,20 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    return run_async(partial(_apply_saved, read_saved(Path(args.plan)), args, console))
+    saved, file = read_saved(Path(args.plan))
+    return run_async(partial(_apply_saved, saved, file, args, console))
 
 
-def read_saved(path: Path) -> SavedPlan:
-    """The plan in a file. Raises NotFoundError, HostError, and StateError when it is not to be trusted."""
+def read_saved(path: Path) -> tuple[SavedPlan, FileContent]:
+    """The plan in a file, and what was read. Raises NotFoundError, HostError, and StateError for any other."""
     try:
-        return decode(read_plan(path), find_plan_key(this_layout()), __version__)
+        data = read_plan(path)
+        return decode(data, find_plan_key(this_layout()), __version__), as_read(path, data)
     except StateError as exc:
         raise StateError(f"{path} is not applied: {exc.message}", hint=exc.hint) from exc
 
 
-async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Console) -> int:
+async def _apply_saved(saved: SavedPlan, file: FileContent, args: argparse.Namespace, console: Console) -> int:
     observed = await _unmoved(saved)
     wanted = with_checkpoints(saved.plan, observed, checkpoint_label(args))
     [plan] = pipeline.fitted([(wanted, observed)], this_layout(), fit_of(args))
@@ -77,7 +85,8 @@ async def _apply_saved(saved: SavedPlan, args: argparse.Namespace, console: Cons
         return exits.WIDENS
     if not plan.steps:
         return exits.OK
-    approved = settle_trust([plan], args, console, saved.vouched)
+    with_itself = replace(plan, files=(*plan.files, file))
+    approved = settle_trust([with_itself], args, console, saved.vouched)
     settle_secrets([plan], args, console)
     if not args.yes:
         confirm(console)

@@ -101,7 +101,7 @@ def _refuse_turned(loaded: pipeline.Loaded, path: Path, layout: Layout) -> None:
 
 
 def _refuse_taken(project: str, paths: ReconcilerPaths, layout: Layout) -> None:
-    """A commit may call itself anything. What is there of its project has to come from here, be its file moved or not."""
+    """A commit may call itself anything. What there is of its project has to come from here."""
     foreign = (source for source in sources_of(project, layout) if not _is_in(source, str(paths.source)))
     if other := min(foreign, default=""):
         raise Refused("file", f"the project {project!r} belongs to {other}: give one of the two another `name:`")

@@ -16,6 +16,10 @@ def harmless(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _flat(text: str) -> str:
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def one_line(text: str, width: int) -> str:
     """Harmless, on one line, and cut to `width` characters."""
     flat = " ".join(harmless(text).split())
@@ -23,8 +27,8 @@ def one_line(text: str, width: int) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell, two spaces apart; no trailing blanks."""
-    lines = [list(header), *([harmless(cell) for cell in row] for row in rows)]
+    """Columns as wide as their widest cell, two spaces apart; no trailing blanks. A row is one line."""
+    lines = [list(header), *([_flat(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines

@@ -130,6 +130,32 @@ def test_a_saved_plan_is_asked_the_same_of_its_files(cli, files, layout):
     assert not layout.sandboxes.exists()
 
 
+def test_an_older_plan_in_the_place_of_the_last_one_is_in_doubt(cli, files, layout):
+    (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [.]}}\n")
+    cli("trust", "--yes", "--digest", digest(cli("trust", "--show")))
+    cli("plan", "-o", "saved.plan")
+    older = (files / "saved.plan").read_bytes()
+    (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: ['.:ro']}}\n")
+    cli("trust", "--yes", "--digest", digest(cli("trust", "--show")))
+    cli("plan", "-o", "saved.plan")
+    newer = (files / "saved.plan").read_bytes()
+    (files / "saved.plan").write_bytes(older)
+    said = cli("apply", "--yes", "--overcommit", "saved.plan", code=1).stderr
+    assert f"{files}/saved.plan: changed, in the workspace {files}" in said
+    assert f"{files}/sandbox.yaml: " not in said
+    assert not layout.sandboxes.exists()
+    (files / "saved.plan").write_bytes(newer)
+    assert "saved.plan: " not in cli("apply", "--overcommit", "saved.plan", code=1).stderr
+
+
+def test_the_name_of_a_file_makes_no_line(cli, files):
+    (files / "sandbox.yaml").write_text('name: shop\ninclude: ["a\\nb.yaml"]\nsandboxes: {web: {}}\n')
+    (files / "a\nb.yaml").write_text("sandboxes: {}\n")
+    assert not any(line.startswith("b.yaml") for line in cli("trust", "--show").stdout.splitlines())
+    said = cli("up", "--yes", "--overcommit", code=1).stderr
+    assert f"{files}/a\N{REPLACEMENT CHARACTER}b.yaml: new, in the workspace {files}" in said
+
+
 def test_a_saved_plan_knows_which_of_its_files_were_in_no_doubt_when_it_was_made(cli, files):
     file = f"{files}/sandbox.yaml"
     (files / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [.]}}\n")
