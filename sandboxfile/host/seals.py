@@ -7,15 +7,11 @@ is used again when a file is gone; the time of its birth is not. Where a filesys
 
 import os
 import stat
-import struct
 from typing import NamedTuple
 
+from sandboxfile.host import births
 from sandboxfile.host.files import ENOUGH
 from sandboxfile.planning.trusting import ABSENT, digest_of
-
-_AT_EMPTY_PATH = 0x1000
-_STATX_BTIME = 0x800
-_STATX = struct.Struct("=I76xqI164x")  # stx_mask and stx_btime
 
 
 class Seal(NamedTuple):
@@ -34,7 +30,7 @@ def look(path: str) -> tuple[Seal, str] | None:
         return None
     try:
         found = os.fstat(handle)
-        born = _born(handle)
+        born = births.born(handle)
         if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or born is None:
             return None
         with os.fdopen(handle, "rb", closefd=False) as file:
@@ -44,16 +40,3 @@ def look(path: str) -> tuple[Seal, str] | None:
         return None
     finally:
         os.close(handle)
-
-
-def _born(handle: int) -> int | None:
-    """When the file of a descriptor was made, None where nobody knows. Python has no statx(2) yet."""
-    import ctypes  # here: most commands look at no seal
-
-    answer = ctypes.create_string_buffer(_STATX.size)
-    try:
-        failed = ctypes.CDLL(None).statx(handle, b"", _AT_EMPTY_PATH, _STATX_BTIME, answer)
-    except AttributeError:
-        return None
-    known, seconds, nanoseconds = _STATX.unpack(answer.raw)
-    return None if failed or not known & _STATX_BTIME else seconds * 1_000_000_000 + nanoseconds

@@ -24,6 +24,7 @@ import anyio
 from anyio.abc import Process
 
 from sandboxfile.errors import BusyError, HostError, MachineError, NotFoundError, SandboxfileError
+from sandboxfile.host.births import born
 from sandboxfile.host.process import run
 from sandboxfile.model.desired import Mode, Workspace
 from sandboxfile.vm.descriptors import DescriptorSet, OutputLog, receive
@@ -33,6 +34,7 @@ from sandboxfile.vm.ids import IdMap
 
 # (device, inode) of every component of a protected path; None: there is nothing to protect.
 Identity = tuple[tuple[int, int], ...]
+_Seen = tuple[tuple[int, int, int | None], ...]  # a file that is unlinked and written anew often has the same number
 
 _LAUNCHER = Path(__file__).with_name("share_launcher.py")
 _TIMEOUT = 20.0  # seconds; 0.1 is usual
@@ -167,7 +169,7 @@ class Share:
                 await self._process.wait()
             self._output.close()
 
-    def _look(self) -> dict[str, Identity | None]:
+    def _look(self) -> dict[str, _Seen | None]:
         return {path: _identity(self.workspace.source, path) for path in self.workspace.protect}
 
     def _remember(self, reply: dict[str, Any]) -> None:
@@ -310,14 +312,18 @@ def _connected_pair(run_dir: Path) -> tuple[int, socket.socket]:
         return listener.detach(), connected
 
 
-def _identity(source: str, path: str) -> Identity | None:
-    """What the host has at a protected path, component by component."""
+def _identity(source: str, path: str) -> _Seen | None:
+    """What the host has at a protected path, component by component, each with its birth."""
     here, found = Path(source), []
     try:
         for name in Path(path).parts:
             here = here / name
-            entry = here.lstat()
-            found.append((entry.st_dev, entry.st_ino))
+            handle = os.open(here, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                entry = os.fstat(handle)
+                found.append((entry.st_dev, entry.st_ino, born(handle)))
+            finally:
+                os.close(handle)
     except OSError:
         return None
     return tuple(found)

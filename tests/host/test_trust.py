@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from sandboxfile.errors import StateError
-from sandboxfile.host import seals, trust, ways
+from sandboxfile.host import births, seals, trust, ways
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.statedir import write_record
 from sandboxfile.host.trust import (
@@ -174,7 +174,7 @@ def test_a_number_that_is_used_again_is_another_file(layout, project, kept, monk
 
 
 def test_where_nobody_knows_when_files_were_made_none_is_sealed(layout, project, kept, monkeypatch):
-    monkeypatch.setattr(seals, "_born", lambda handle: None)
+    monkeypatch.setattr(births, "born", lambda handle: None)
     expose(layout, kept)
     assert read_trust(layout).seals == {}
 
