@@ -42,7 +42,9 @@ def test_every_sbx_of_an_example_is_one_that_this_sbx_takes(name, words):
 def test_an_example_validates_compares_and_applies_nothing_that_widens(path):
     found = commands(path)
     assert ["validate"] in found
-    assert ["up", "--yes", "--frozen", "--deny-widening"] in found
+    [apply] = [words for words in found if words[0] == "reconcile"]
+    assert {"--once", "--frozen", "--deny-widening"} < set(apply)
+    assert not [words for words in found if words[0] in ("up", "apply")], "a checkout that agents can write to"
     [compare] = [words for words in found if words[0] == "compare"]
     assert {"--deny-widening", "markdown"} < set(compare)
 
