@@ -15,7 +15,7 @@ from sandboxfile.errors import NotFoundError
 from sandboxfile.host.agent_files import workspace_credentials
 from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
-from sandboxfile.host.inputs import contents_of, detours_of, gather
+from sandboxfile.host.inputs import contents_of, detours_of, gather, programs_of
 from sandboxfile.host.layout import MACHINE_POLICY, SANDBOX_FILES, Layout
 from sandboxfile.host.lock_file import LockFile, lock_path, read_lock
 from sandboxfile.host.policy_files import read_policy_files
@@ -84,7 +84,8 @@ class Loaded:
     right too. Only then there are `policy_tests`: those of all policies in sight. What `lock` pins is in `desired`;
     `lock_states` say how each template stands with it. `root` is the tree of the file, with its variables replaced.
     `files` are all of the project that it was read from, each as it was when it was read; `configuration` what of this
-    user and machine shapes it besides, and where links to workspaces lead. `desired` has both.
+    user and machine shapes it besides, where links to workspaces lead, and what commands of secrets run. `desired` has
+    both.
     """
 
     desired: DesiredState | None
@@ -216,7 +217,8 @@ def _load(
     root = files.document.root
     read = contents((*_texts(used.sources, files.sources, beside, command), *contents_of(inputs)))
     loaded = Loaded(desired, in_order(problems + found + more), sources, file, tests, inputs.today, root=root)
-    besides = contents((*_pairs(inputs.configuration), *detours_of(file, inputs)))
+    of_host = (*detours_of(file, inputs), *programs_of(file, inputs, layout))
+    besides = contents((*_pairs(inputs.configuration), *of_host))
     return replace(loaded, files=read, configuration=besides)
 
 

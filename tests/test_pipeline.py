@@ -19,6 +19,7 @@ from sandboxfile.host.trust import approve, expose, find_doubts, read_trust
 from sandboxfile.host.volumes import record_source
 from sandboxfile.images import cache
 from sandboxfile.images.boot.platform import platform_digest
+from sandboxfile.model.desired import FileContent
 from sandboxfile.model.events import StepFailed, StepFinished, StepStarted
 from sandboxfile.model.lock import Lock, encode_lock
 from sandboxfile.model.observed import Applied
@@ -650,6 +651,15 @@ def test_where_a_link_to_a_workspace_leads_is_told_and_in_doubt_when_a_sandbox_c
     (theirs / "data").unlink()
     (theirs / "data").symlink_to(clean_home)
     assert [each.state for each in find_doubts(layout, pipeline.load(file, layout).everything)] == ["changed"]
+
+
+def test_what_the_command_of_a_secret_runs_is_told(file, layout):
+    (file.parent / "token.sh").write_text("echo x\n")
+    secret = "secrets: {key: {command: [./token.sh, /dev/null], inject: [{host: a.example.com, header: X}]}}\n"
+    file.write_text(secret + "sandboxes: {web: {secrets: [key]}}\n")
+    loaded = pipeline.load(file, layout)
+    assert FileContent(str(file.parent / "token.sh"), digest_of("echo x\n")) in loaded.configuration
+    assert not [each for each in loaded.everything if each.path == "/dev/null"]
 
 
 def test_a_record_of_trust_that_cannot_be_read_stops_who_opens_a_directory(file, layout):

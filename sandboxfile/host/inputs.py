@@ -3,6 +3,7 @@
 Decides nothing.
 """
 
+import contextlib
 import datetime
 import os
 import stat
@@ -12,6 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from sandboxfile.errors import HostError, NotFoundError
+from sandboxfile.host.file_digests import FileDigests
 from sandboxfile.host.files import read_file as read_file
 from sandboxfile.host.git_identity import GitConfig, git_config
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
@@ -30,6 +32,7 @@ from sandboxfile.resolve.inputs import (
     git_needed,
     paths_needed,
     presets_needed,
+    secret_paths,
     sources_needed,
     workspaces_needed,
 )
@@ -119,6 +122,16 @@ def detours_of(file: SandboxFile, inputs: ResolveInputs) -> Iterator[tuple[str, 
         real = inputs.paths[path].real
         if real != path:
             yield path, digest_of(f"leads to {os.path.relpath(real, inputs.base)}")
+
+
+def programs_of(file: SandboxFile, inputs: ResolveInputs, layout: Layout) -> Iterator[tuple[str, str]]:
+    """Path and digest of the files that commands of secrets name: those run on this host, or tell others what to do."""
+    commands = [secret for secret in file.secrets.values() if secret.command]
+    paths = {path for secret in commands for path in secret_paths(secret, inputs.base, inputs.home)}
+    with FileDigests(layout.file_digests) as digests:
+        for path in sorted(path for path in paths if inputs.paths[path].kind == "file"):
+            with contextlib.suppress(HostError, NotFoundError):  # then it is not run, as nobody has approved it
+                yield path, digests.of(inputs.paths[path].real)
 
 
 def look(path: str, *, read: bool = False) -> PathFact:

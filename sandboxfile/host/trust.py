@@ -81,6 +81,16 @@ def remembered(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
     return {directory: protected for directory, protected in found.items() if directory != _EVERYWHERE}
 
 
+def written_from(layout: Layout, path: str) -> str | None:
+    """The directory of a sandbox on record that can write to a file, or turn a way to it, now. None: none can."""
+    passed, now = way(path), remembered(layout, _everyone(layout))
+    for directory, protected in sorted(now.items()):
+        kept = _is_plain(path, passed) and is_guarded(path, {directory: protected})
+        if not kept and any(lies_in(place, directory) for place in passed):
+            return directory
+    return None
+
+
 def _recorded(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
     """What sandboxes on record can write to, and what not; everything, when a record cannot be read."""
     workspaces: list[Workspace] = []

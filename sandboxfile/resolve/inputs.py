@@ -5,7 +5,7 @@ Filled by `host.inputs`. Every path is absolute and normalised; nothing here loo
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -197,7 +197,11 @@ def secret_paths(secret: Secret, base: str, home: str) -> tuple[str, ...]:
     """The file of a secret, and whatever in its command looks like a path: that runs at home."""
     if not secret.command:
         return (absolute(secret.file, base, home),) if secret.file else ()
-    words = (secret_program(secret.command[0], base, home), *secret.command[1:])
+    return command_paths((secret_program(secret.command[0], base, home), *secret.command[1:]), home)
+
+
+def command_paths(words: Sequence[str], home: str) -> tuple[str, ...]:
+    """Whatever looks like a path in a secret's command, as it is run: a script's words are looked at too."""
     parts = (part for word in words for part in _BETWEEN_PATHS.split(word))
     return tuple(dict.fromkeys(absolute(part, home, home) for part in parts if "/" in part and "\0" not in part))
 

@@ -5,13 +5,17 @@ What is raised says which source and why, and never a part of a value.
 
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from sandboxfile.host.file_digests import FileDigests
 from sandboxfile.host.layout import Layout
 from sandboxfile.host.spawn import passed_on
+from sandboxfile.host.trust import find_doubts, written_from
 from sandboxfile.model.credential import SecretSource
+from sandboxfile.model.desired import FileContent
 from sandboxfile.secrets.commands import TIMEOUT, CommandFlood, CommandTimeout, Ended, run_command
 from sandboxfile.secrets.store import Store
 from sandboxfile.secrets.values import LIMIT, SecretError, usable
@@ -33,6 +37,7 @@ def read(source: SecretSource, layout: Layout, environ: Mapping[str, str], *, te
         case "file":
             return read_secret_file(Path(source.name))
         case "command":
+            _refuse_written(source.command, layout, environ)
             return _printed(source.command, environ, tell_errors)
         case "store":
             return Store(layout, passed_on(environ)).get(source.name)
@@ -71,6 +76,28 @@ def read_secret_file(path: Path) -> str:
 
 
 # --- commands ----------------------------------------------------------------------------------------------------
+
+
+def _refuse_written(command: tuple[str, ...], layout: Layout, environ: Mapping[str, str]) -> None:
+    """Nothing runs on this host that a sandbox can write, or could, and nobody has approved since. Raises SecretError.
+
+    Here, as everybody comes by here: sandboxes start without anybody looking at their files.
+    """
+    from sandboxfile.resolve.inputs import command_paths  # here: most sources are no commands
+
+    home = str(Path.home())
+    program = shutil.which(command[0], path=environ.get("PATH")) or command[0]
+    named = [path for path in command_paths(command, home) if not os.path.isdir(path)]  # noqa: PTH112
+    name = f"the command {shlex.join(command)} is not run"
+    first = [] if "\0" in program else [os.path.join(home, program)]  # noqa: PTH118
+    for path in dict.fromkeys((*first, *named)):
+        if directory := written_from(layout, path):
+            detail = f"{name}: a sandbox can write to {path}, from {directory}"
+            raise SecretError(detail, hint="keep it outside of every workspace")
+    with FileDigests(layout.file_digests) as digests:
+        files = [FileContent(path, digests.of(os.path.realpath(path))) for path in named if os.path.isfile(path)]  # noqa: PTH113
+    for doubt in find_doubts(layout, files):
+        raise SecretError(f"{name}, and could be a sandbox's: {doubt.words}", hint="look at it; sbx trust approves it")
 
 
 def _printed(command: tuple[str, ...], environ: Mapping[str, str], tell_errors: bool) -> str:

@@ -1,11 +1,18 @@
 """Where values come from; what goes wrong names the source, and never a value."""
 
 import os
+import shlex
 import traceback
 
 import pytest
 
+from sandboxfile.host.statedir import write_record
+from sandboxfile.host.trust import approve, expose
 from sandboxfile.model.credential import SecretSource
+from sandboxfile.model.desired import DesiredSandbox, FileContent, Image, Workspace
+from sandboxfile.model.observed import Applied
+from sandboxfile.names import SandboxId
+from sandboxfile.planning.trusting import digest_of
 from sandboxfile.secrets import sources
 from sandboxfile.secrets.commands import CommandTimeout
 from sandboxfile.secrets.sources import read
@@ -174,3 +181,64 @@ def test_a_stored_secret_is_given_by_its_name(layout, environ, value, failure):
     Store(layout, environ).set("tracker", value)
     assert read(SecretSource("store", "tracker"), layout, environ) == value
     assert failure(SecretSource("store", "other")).hint == "sbx secret set other"
+
+
+# --- programs that a sandbox could have written --------------------------------------------------------------------
+
+
+@pytest.fixture
+def program(clean_home):
+    path = clean_home / "shop/token.sh"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\necho good\n")
+    path.chmod(0o755)
+    return path
+
+
+def opened(layout, directory, protect=()):
+    """A sandbox of any project on record has it."""
+    id = SandboxId("other", "web")
+    paths = layout.sandbox(id)
+    paths.root.mkdir(parents=True)
+    workspaces = (Workspace(str(directory), "/x", "rw", protect),)
+    spec = DesiredSandbox(id, "shell", Image("d"), workspaces=workspaces)
+    write_record(paths, Applied(spec, "", "2026-01-02T03:04:05+00:00", 0))
+
+
+@pytest.mark.parametrize("words", ["{0}", "sh {0}", "sh -c '. {0}'"])
+def test_what_a_sandbox_can_write_is_not_run(layout, environ, failure, program, words):
+    named = SecretSource("command", command=tuple(shlex.split(words.format(program))))
+    assert read(named, layout, environ) == "good"
+    opened(layout, program.parent)
+    exc = failure(named)
+    assert f"is not run: a sandbox can write to {program}, from {program.parent}" in exc.message
+    assert exc.hint == "keep it outside of every workspace"
+
+
+def test_nor_is_what_is_found_in_a_directory_that_one_can_write(layout, environ, program):
+    opened(layout, program.parent)
+    with pytest.raises(SecretError, match="a sandbox can write to"):
+        read(SecretSource("command", command=("token.sh",)), layout, {**environ, "PATH": str(program.parent)})
+
+
+def test_nor_a_link_that_one_can_turn(layout, failure, program, clean_home):
+    (clean_home / "theirs").mkdir()
+    (clean_home / "theirs/link").symlink_to(program.parent)
+    opened(layout, clean_home / "theirs")
+    assert "is not run" in failure(SecretSource("command", command=(f"{clean_home}/theirs/link/token.sh",))).message
+
+
+def test_what_one_cannot_write_there_is_run(layout, environ, program):
+    opened(layout, program.parent, ("token.sh",))
+    approve(layout, [FileContent(str(program), digest_of(program.read_bytes()))])
+    assert read(SecretSource("command", command=(str(program),)), layout, environ) == "good"
+
+
+def test_what_one_could_write_once_is_run_when_it_is_as_approved(layout, environ, failure, program):
+    source = SecretSource("command", command=(str(program),))
+    expose(layout, {str(program.parent): frozenset()})
+    assert f"{program}: new, in the workspace {program.parent}" in failure(source).message
+    approve(layout, [FileContent(str(program), digest_of(program.read_bytes()))])
+    assert read(source, layout, environ) == "good"
+    program.write_text("#!/bin/sh\necho evil\n")
+    assert f"{program}: changed" in failure(source).message
