@@ -35,6 +35,7 @@ def read(source: SecretSource, layout: Layout, environ: Mapping[str, str], *, te
         case "env":
             return _variable(source.name, environ)
         case "file":
+            _refuse_turned(source.name, layout)
             return read_secret_file(Path(source.name))
         case "command":
             _refuse_written(source.command, layout, environ)
@@ -51,6 +52,13 @@ def _variable(name: str, environ: Mapping[str, str]) -> str:
 
 
 # --- files -------------------------------------------------------------------------------------------------------
+
+
+def _refuse_turned(path: str, layout: Layout) -> None:
+    """What a link leads to that a sandbox can turn may be any file of this host. Raises SecretError."""
+    if os.path.realpath(path) != os.path.normpath(path) and (directory := written_from(layout, path)):
+        detail = f"the file {path} is not read: a sandbox can turn a link on the way to it, from {directory}"
+        raise SecretError(detail, hint="name the file itself, outside of every workspace")
 
 
 def read_secret_file(path: Path) -> str:

@@ -242,3 +242,17 @@ def test_what_one_could_write_once_is_run_when_it_is_as_approved(layout, environ
     assert read(source, layout, environ) == "good"
     program.write_text("#!/bin/sh\necho evil\n")
     assert f"{program}: changed" in failure(source).message
+
+
+def test_a_file_is_not_read_through_a_link_that_a_sandbox_can_turn(layout, environ, failure, clean_home):
+    (clean_home / "key").write_text("key\n")
+    (clean_home / "mine").symlink_to("key")
+    (clean_home / "shop").mkdir()
+    (clean_home / "shop/token").write_text("token\n")
+    opened(layout, clean_home / "shop")
+    assert read(SecretSource("file", f"{clean_home}/mine"), layout, environ) == "key"
+    source = SecretSource("file", f"{clean_home}/shop/token")
+    assert read(source, layout, environ) == "token"
+    (clean_home / "shop/token").unlink()
+    (clean_home / "shop/token").symlink_to(clean_home / "key")
+    assert f"a sandbox can turn a link on the way to it, from {clean_home}/shop" in failure(source).message
