@@ -81,12 +81,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandboxfile.api import (
+        BusyError,
+        CommandError,
         Completed,
         Event,
         ExecTimeout,
         FilesNotTrusted,
+        HostError,
         InvalidFile,
         NetworkRecord,
+        NotFoundError,
         Outcome,
         Plan,
         PlanRefused,
@@ -95,6 +99,7 @@ if TYPE_CHECKING:
         SandboxfileError,
         SecretsNotReady,
         Shift,
+        StaleError,
         Volume,
         apply,
         load,
@@ -106,12 +111,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "BusyError",
+    "CommandError",
     "Completed",
     "Event",
     "ExecTimeout",
     "FilesNotTrusted",
+    "HostError",
     "InvalidFile",
     "NetworkRecord",
+    "NotFoundError",
     "Outcome",
     "Plan",
     "PlanRefused",
@@ -120,6 +129,7 @@ __all__ = [
     "SandboxfileError",
     "SecretsNotReady",
     "Shift",
+    "StaleError",
     "Volume",
     "apply",
     "load",
@@ -130,10 +140,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """The API, when its first name is asked for: `sbx --help` does without."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from sandboxfile import api
+if not TYPE_CHECKING:  # a checker of types would believe that every name is there
 
-    return getattr(api, name)
+    def __getattr__(name: str) -> Any:
+        """The API, when its first name is asked for: `sbx --help` does without."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from sandboxfile import api
+
+        return getattr(api, name)

@@ -39,17 +39,21 @@ from sandboxfile.api.volume import Volume, volumes
 from sandboxfile.cli.project import InvalidFile
 from sandboxfile.cli.traffic import Entry as NetworkRecord
 from sandboxfile.cli.trusting import FilesNotTrusted
-from sandboxfile.errors import SandboxfileError
+from sandboxfile.errors import BusyError, CommandError, HostError, NotFoundError, SandboxfileError, StaleError
 from sandboxfile.model.events import Event, Outcome
 from sandboxfile.model.plan import Plan, Shift
 
 __all__ = [
+    "BusyError",
+    "CommandError",
     "Completed",
     "Event",
     "ExecTimeout",
     "FilesNotTrusted",
+    "HostError",
     "InvalidFile",
     "NetworkRecord",
+    "NotFoundError",
     "Outcome",
     "Plan",
     "PlanRefused",
@@ -58,6 +62,7 @@ __all__ = [
     "SandboxfileError",
     "SecretsNotReady",
     "Shift",
+    "StaleError",
     "Volume",
     "apply",
     "load",

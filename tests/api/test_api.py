@@ -1,9 +1,12 @@
 """The package as somebody's program sees it: its example, its names, what importing it costs, its types."""
 
+import builtins
 import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 
@@ -40,7 +43,7 @@ def emptied(project: Project) -> int:
 def renamed(sandbox: Sandbox) -> str:
     return sandbox.rename("front").name
 """
-WRONG = 'from sandboxfile import apply, load\n\napply("sandbox.yaml")\nload(1)\nload("a").exec("ls")\n'
+WRONG = 'from sandboxfile import apply, load\n\napply("sandbox.yaml")\nload(1)\nload("a").exec("ls")\nfrom sandboxfile import nothing\n'
 
 
 def test_the_example_of_its_documentation_works(project):
@@ -55,6 +58,15 @@ def test_every_name_comes_from_the_package_itself():
         assert getattr(sandboxfile, name) is getattr(api, name)
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         sandboxfile.nothing  # noqa: B018
+
+
+def test_what_its_functions_say_that_they_raise_can_be_imported_from_there():
+    public = [getattr(api, name) for name in api.__all__]
+    methods = [value for each in public if isinstance(each, type) for value in vars(each).values()]
+    documents = [value.__doc__ or "" for value in (*public, *methods) if isinstance(value, FunctionType)]
+    told = set(re.findall(r"\b[A-Z][a-z]+Error\b", " ".join(documents))) - set(vars(builtins))
+    assert "CommandError" in told
+    assert told <= set(api.__all__)
 
 
 @pytest.mark.parametrize("first", ["import sandboxfile.applying.executor", "from sandboxfile import load", "pass"])
@@ -89,4 +101,4 @@ def test_programs_that_use_it_are_type_checked(tmp_path):
         env={"MYPYPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)},
     )
     found = sorted(line.partition(": error: ")[0].rpartition("/")[2] for line in done.stdout.splitlines())
-    assert found == ["wrong.py:3", "wrong.py:4", "wrong.py:5"], done.stdout + done.stderr
+    assert found == [f"wrong.py:{line}" for line in (3, 4, 5, 6)], done.stdout + done.stderr
