@@ -162,7 +162,7 @@ async def apply(plan: Plan, args: argparse.Namespace, console: Console) -> int:
         if not isinstance(error, SandboxfileError):
             raise error  # our own bug
         console.failure(error, about=key)
-    if not outcome.ok:
+    if not outcome.ok and not getattr(args, "rollback_on_failure", False):
         console.say(_goes_on(plan))
     return exits.OK if outcome.ok else exits.FAILED
 

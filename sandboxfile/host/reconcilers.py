@@ -78,9 +78,18 @@ def is_suspended(paths: ReconcilerPaths) -> bool:
 
 
 def to_json(paths: ReconcilerPaths, status: Status) -> dict[str, Any]:
-    """The object of `sbx reconcile --status --format json`: the status, and whether it runs and is suspended."""
-    found = asdict(status)
-    return {**found, "running": is_locked(paths.lock), "suspended": is_suspended(paths), "tree": str(paths.tree)}
+    """The object of `sbx reconcile --status --format json`: the status, and whether it runs and is suspended.
+
+    There is a `next_attempt` only while one is to come.
+    """
+    running, suspended = is_locked(paths.lock), is_suspended(paths)
+    due = status.next_attempt if running and not suspended else ""
+    return {
+        **asdict(replace(status, next_attempt=due)),
+        "running": running,
+        "suspended": suspended,
+        "tree": str(paths.tree),
+    }
 
 
 def forget(layout: Layout, paths: ReconcilerPaths) -> bool:

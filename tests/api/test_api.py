@@ -43,7 +43,14 @@ def emptied(project: Project) -> int:
 def renamed(sandbox: Sandbox) -> str:
     return sandbox.rename("front").name
 """
-WRONG = 'from sandboxfile import apply, load\n\napply("sandbox.yaml")\nload(1)\nload("a").exec("ls")\nfrom sandboxfile import nothing\n'
+WRONG = """
+from sandboxfile import apply, load
+
+apply("sandbox.yaml")
+load(1)
+load("a").exec("ls")
+from sandboxfile import nothing
+"""
 
 
 def test_the_example_of_its_documentation_works(project):
@@ -101,4 +108,4 @@ def test_programs_that_use_it_are_type_checked(tmp_path):
         env={"MYPYPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(REPOSITORY)},
     )
     found = sorted(line.partition(": error: ")[0].rpartition("/")[2] for line in done.stdout.splitlines())
-    assert found == [f"wrong.py:{line}" for line in (3, 4, 5, 6)], done.stdout + done.stderr
+    assert found == [f"wrong.py:{line}" for line in (4, 5, 6, 7)], done.stdout + done.stderr

@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -71,16 +72,21 @@ def test_suspended_stays_until_the_contrary_is_said_and_is_told(paths):
 
 
 def test_the_status_of_one_at_work_is_its_own_to_write(paths):
+    due = replace(STATUS, next_attempt="2027-01-01T00:01:00.000+00:00")
     write_status(paths, STATUS)
     handle = try_lock(paths.lock)
     try:
         before = paths.status.stat().st_ino
+        assert to_json(paths, due)["next_attempt"] == due.next_attempt
         suspend(paths, True)
         assert paths.status.stat().st_ino == before
-        assert to_json(paths, STATUS)["running"]
+        assert to_json(paths, due)["running"]
+        assert to_json(paths, due)["next_attempt"] == "", "while it is suspended"
+        suspend(paths, False)
     finally:
         os.close(handle)
-    assert not to_json(paths, STATUS)["running"]
+    assert not to_json(paths, due)["running"]
+    assert to_json(paths, due)["next_attempt"] == "", "when it has ended"
 
 
 def test_a_sandbox_is_kept_by_the_one_whose_commit_it_is_of(paths, layout, tmp_path):

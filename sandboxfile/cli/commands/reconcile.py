@@ -124,8 +124,10 @@ def name_of(args: argparse.Namespace) -> str:
     known = names(this_layout())
     if len(known) == 1 and args.action is not None:
         return known[0]
-    if args.action is None or not known:
+    if args.action is None:
         raise SandboxfileError("which repository is to be followed?", hint="--git REPO --ref REF")
+    if not known:
+        raise NotFoundError("there is no reconciler", hint="sbx reconcile --git REPO --ref REF")
     raise SandboxfileError("which reconciler is meant?", hint=f"--name: {', '.join(known)}")
 
 

@@ -19,7 +19,7 @@ def page(found: dict[str, Any], now: datetime) -> str:
     lines += [
         ("newest commit", found["commit"] or "none"),
         ("applied commit", _applied(found, now)),
-        ("next attempt", found["next_attempt"] if found["running"] and found["next_attempt"] else "-"),
+        ("next attempt", found["next_attempt"] or "-"),
         ("tree", found["tree"]),
         ("so far", ", ".join(_counted(number, what) for what, number in found["counts"].items())),
     ]

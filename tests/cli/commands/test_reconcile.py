@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -332,7 +333,9 @@ def test_suspended_it_only_says_so(cli, turn, repository, status):
     repository({"sandbox.yaml": EMPTY, "more": ""})
     turn()
     assert status()["applied"] == first
-    assert "suspended; applied" in cli("reconcile", "--status").stdout
+    said = cli("reconcile", "--status").stdout
+    assert "suspended; applied" in said
+    assert re.search(r"next attempt +-$", said, re.M)
     cli("reconcile", "--resume")
     turn()
     assert (status()["suspended"], status()["applied"] != first) == (False, True)
@@ -356,7 +359,7 @@ def test_one_that_does_not_run_is_forgotten_and_asked_for_all_again(cli, turn, r
     cli("reconcile", "--git", str(clean_home / "nowhere"), "--once", code=1)
     assert "nowhere" in cli("reconcile", "--status", code=1).stdout
     assert cli("reconcile", "--forget", "nowhere").stderr == "nowhere is forgotten\n"
-    assert "--git REPO" in cli("reconcile", "--status", code=1).stderr
+    assert "there is no reconciler\nhint: sbx reconcile --git REPO" in cli("reconcile", "--status", code=1).stderr
     assert "there is no reconciler nowhere" in cli("reconcile", "--forget", "nowhere", code=1).stderr
     paths = layout.reconciler("nowhere")
     assert not any(place.exists() for place in (paths.root, paths.source, paths.tree))
@@ -418,7 +421,7 @@ def test_a_name_follows_one_repository(cli, turn, repository, clean_home):
 
 def test_which_one_is_meant_must_be_clear(cli, turn, repository):
     assert "--git REPO" in cli("reconcile", code=1).stderr
-    assert "--git REPO" in cli("reconcile", "--status", code=1).stderr
+    assert "there is no reconciler\nhint: sbx reconcile --git REPO" in cli("reconcile", "--status", code=1).stderr
     repository({"sandbox.yaml": EMPTY})
     turn("--name", "one")
     turn("--name", "two")

@@ -98,6 +98,7 @@ def test_up_goes_back_by_itself_when_asked_to_and_only_when_it_has_begun(sbx, sh
     shop("env: {ROUND: '2'}")
     said = sbx("up", "-y", "--overcommit", "--rollback-on-failure", code=1).stderr
     assert "going back to how it was before" in said
+    assert "what was done stays done" not in said
     assert env(layout) == (("ROUND", "1"),)
     failing.clear()
     sbx("up", "-y", "--overcommit")
