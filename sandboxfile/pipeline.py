@@ -31,6 +31,7 @@ from sandboxfile.language.validate import load_project
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, FileContent
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import (
+    AttachWorkspace,
     CheckpointSandbox,
     CreateSandbox,
     DeleteVolume,
@@ -303,7 +304,7 @@ async def make_rollback(
     made = plan_rollback(before, observed, kept(layout, project), allow_destroy)
     made = with_checkpoints(made, observed, checkpoint)
     made = made if anybody.desired is not None else refused(made, anybody.diagnostics)
-    return fitted([(made, observed)], layout, fit)[0]
+    return fitted([(refused(made, missing_workspaces(made)), observed)], layout, fit)[0]
 
 
 async def kept_before(given: Plan, layout: Layout, label: str) -> Plan:
@@ -336,6 +337,23 @@ def fitted(plans: list[tuple[Plan, ObservedState]], layout: Layout, fit: Fit | N
     found = as_warnings(found) if fit == "warn" else found
     rest = found if has_errors(found) else ()
     return [refused(plan, rest if index else found, shown=not index) for index, plan in enumerate(made)]
+
+
+def missing_workspaces(plan: Plan) -> Diagnostics:
+    """Directories that a plan mounts and that are gone: one that is not made of a file as it is now may have some."""
+    found: dict[str, str] = {}
+    for operation in (step.operation for step in plan.steps):
+        match operation:
+            case CreateSandbox(spec) | UpdateRecord(spec):
+                found |= {workspace.source: str(spec.id) for workspace in spec.workspaces}
+            case AttachWorkspace(id, workspace):
+                found[workspace.source] = str(id)
+    hint = "make it again, or change the file and `sbx up`"
+    return tuple(
+        error("Workspace not found", f"`{source}` of {id}: there is no such directory.", None, hint)
+        for source, id in sorted(found.items())
+        if not Path(source).is_dir()
+    )
 
 
 def refused(plan: Plan, problems: Diagnostics, *, shown: bool = True) -> Plan:

@@ -76,7 +76,8 @@ def read_saved(path: Path) -> tuple[SavedPlan, FileContent]:
 
 async def _apply_saved(saved: SavedPlan, file: FileContent, args: argparse.Namespace, console: Console) -> int:
     observed = await _unmoved(saved)
-    wanted = with_checkpoints(saved.plan, observed, checkpoint_label(args))
+    plan = pipeline.refused(saved.plan, pipeline.missing_workspaces(saved.plan))
+    wanted = with_checkpoints(plan, observed, checkpoint_label(args))
     [plan] = pipeline.fitted([(wanted, observed)], this_layout(), fit_of(args))
     show_plan(plan, args, console)
     if has_errors(plan.diagnostics):

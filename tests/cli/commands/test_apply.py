@@ -54,6 +54,16 @@ def test_a_related_change_refuses_it_and_is_named(sbx, saved, applied):
     assert applied == []
 
 
+def test_a_directory_that_is_gone_refuses_it(sbx, project, applied):
+    (project / "src").mkdir()
+    (project / "sandbox.yaml").write_text("name: shop\nsandboxes: {web: {workspaces: [./src]}}\n")
+    sbx("plan", "-o", "change.plan")
+    (project / "src").rmdir()
+    said = sbx("apply", "change.plan", "-y", "--overcommit", code=1)
+    assert f"`{project}/src` of shop/web: there is no such directory" in said.stderr
+    assert applied == []
+
+
 def test_it_is_done_once(sbx, saved, applied):
     sbx("apply", "change.plan", "-y")
     assert "sandbox old: it no longer exists" in sbx("apply", "change.plan", "-y", code=1).stderr

@@ -81,6 +81,21 @@ def test_a_way_back_that_widens_is_denied_and_one_that_tightens_is_gone(sbx, sho
     assert all("b.example.com" not in str(rule) for rule in read_record(layout.sandbox(WEB)).spec.policy.own.allow)
 
 
+def test_a_directory_that_is_gone_refuses_the_way_back_before_anything_is_changed(sbx, shop, layout, project):
+    (project / "old").mkdir()
+    shop("workspaces: [./old]")
+    sbx("up", "-y", "--overcommit")
+    shop("env: {ROUND: '2'}")
+    sbx("up", "-y", "--overcommit")
+    (project / "old").rmdir()
+    said = sbx("rollback", "-y", "--overcommit", code=1).stderr
+    assert f"`{project}/old` of shop/web: there is no such directory" in said
+    assert env(layout) == (("ROUND", "2"),)
+    (project / "old").mkdir()
+    sbx("rollback", "-y", "--overcommit")
+    assert env(layout) == ()
+
+
 def test_after_failures_it_is_the_state_before_the_first_of_them(sbx, shop, layout, failing):
     failing.add("web")
     for round in "23":
