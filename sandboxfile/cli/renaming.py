@@ -1,6 +1,7 @@
 """Another name for a sandbox: what is to be done for it, checked, and then done. Asks and shows nothing.
 
-A file is only changed when it then asks for the same under the new name.
+A file is only changed when it then asks for the same under the new name. Where it has that already (somebody has
+renamed the sandbox there), only the sandbox is renamed.
 """
 
 from dataclasses import dataclass, replace
@@ -102,13 +103,16 @@ async def rename(renaming: Renaming, timeout: float) -> int:
 
 def _edit(
     old: SandboxId, name: str, path: Path, given: pipeline.Given, applied: Applied
-) -> tuple[Proposal, Policy | None]:
-    """The file with the new name, read as `up` would. Raises InvalidFile, and SandboxfileError when that fails.
+) -> tuple[Proposal | None, Policy | None]:
+    """The file with the new name, read as `up` would; none where it has it. Raises InvalidFile, and SandboxfileError.
 
     And the policy that the sandbox has with it; None when what was applied is not what the file asks for.
     """
     before = read_file(path)
     now = _load(path, before, given)
+    there = {each.id.name for each in now.sandboxes}
+    if old.name not in there and name in there:
+        return None, None
     if (service := next((each.service for each in now.sandboxes if each.id == old), "")) != "":
         raise SandboxfileError(
             f"{old} is one of the replicas of {service}",

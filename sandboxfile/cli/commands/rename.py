@@ -3,6 +3,8 @@
 The file keeps its comments and its form, and is only changed when it then asks for the same under the new name. A
 running sandbox is stopped for it and started again: its host name is another one. What the last `up` has replaced or
 removed can no longer be brought back with `sbx rollback`.
+
+Where the file has the new name already (somebody has renamed it there, and it was pulled), only the sandbox is renamed.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.text import harmless
 from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.statedir import is_locked
+from sandboxfile.names import UNMANAGED
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +39,8 @@ def run(args: argparse.Namespace, console: Console) -> int:
     ran = is_locked(this_layout().sandbox(renaming.where).lock)
     if renaming.proposal is not None:
         console.say(harmless(renaming.proposal.diff()))
+    elif renaming.old.project != UNMANAGED:
+        console.say(f"the sandbox file has {renaming.new.name} in its place already")
     if ran:
         console.say(f"{renaming.where} runs: it is stopped for this, and started again")
     if not args.yes and (ran or renaming.proposal is not None):

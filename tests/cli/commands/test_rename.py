@@ -70,6 +70,18 @@ def test_what_was_applied_otherwise_than_the_file_asks_stays_in_the_plan(sbx, sh
     assert "data can now reach api.example.com" in sbx("plan").stdout
 
 
+def test_where_the_file_has_the_new_name_already_the_sandbox_alone_is_renamed(sbx, shop, layout):
+    edited = FILE.replace("[db]", "[data]").replace("  db:", "  data:")
+    shop.write_text(edited)
+    assert "orphan" in sbx("plan").stdout
+    said = sbx("rename", "-y", "db", "data").stderr
+    assert "the sandbox file has data in its place already" in said
+    assert shop.read_text() == edited
+    assert layout.sandbox(DATA).disk.read_text() == "precious"
+    asked = {spec.id: spec for spec in pipeline.load(shop, layout).desired.sandboxes}
+    assert {id: read_record(layout.sandbox(id)).spec for id in (WEB, DATA)} == asked
+
+
 def test_without_a_terminal_and_without_yes_nothing_happens(sbx, shop, layout):
     assert "--yes" in sbx("rename", "db", "data", code=1).stderr
     assert shop.read_text() == FILE
