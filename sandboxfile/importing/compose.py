@@ -4,14 +4,15 @@
 network that reaches everything, ports on every address, whatever its image would start by itself; each is told.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from posixpath import join, normpath, relpath
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
 from sandboxfile.importing.compose_order import depends_on, health, profiles, scale
-from sandboxfile.importing.compose_values import ports, resources, variables, volume, words
+from sandboxfile.importing.compose_values import Mount, ports, resources, variables, volume, words
 from sandboxfile.importing.draft import Draft, Source
 from sandboxfile.importing.named_volumes import NamedVolumes
-from sandboxfile.importing.reading import Fields, mistyped, read_table, text_of
+from sandboxfile.importing.reading import Fields, mistyped, read_table, text_of, workspace
 from sandboxfile.language.tree import Node, Scalar, Sequence, Table
 from sandboxfile.model.spec import Path
 from sandboxfile.names import name_from
@@ -171,6 +172,7 @@ def _directories(fields: Fields, path: Path, source: Source, volumes: NamedVolum
         if mount is not None and mount.volume:
             read_only = mount.read_only
             volumes.mount(mount.volume, variables(mount.target), path, mount.what, mount.span, read_only=read_only)
+    mounts, protected = _apart(mounts, fields.draft)
     if directory:
         first = [mount for mount in mounts if mount.target.rstrip("/") == directory[0].rstrip("/")]
         if not first:
@@ -178,7 +180,34 @@ def _directories(fields: Fields, path: Path, source: Source, volumes: NamedVolum
             fields.draft.leave(fields.what("working_dir"), why, directory[1].span)
         mounts = first + [mount for mount in mounts if mount not in first]
     for mount in mounts:
-        fields.draft.add((*path, "workspaces"), mount.item, mount.what, mount.span)
+        protect = protected.get(mount.target, ())
+        item = workspace(mount.host, mount.target, read_only=mount.read_only, protect=protect)
+        fields.draft.add((*path, "workspaces"), item, mount.what, mount.span)
+
+
+def _apart(mounts: list[Mount], draft: Draft) -> tuple[list[Mount], Mapping[str, list[str]]]:
+    """Those whose target lies in no other's, and what is read-only below each target: nothing becomes writable."""
+    kept: list[Mount] = []
+    protected: dict[str, list[str]] = {}
+    for mount in mounts:
+        above = min(_above(mount, mounts), key=lambda other: len(other.target), default=None)
+        if above is None:
+            kept.append(mount)
+            continue
+        below = relpath(mount.target, above.target)
+        if normpath(join(above.host, below)) != normpath(mount.host):
+            draft.leave(mount.what, f"a workspace cannot lie in another one, which is at {above.target}", mount.span)
+        elif mount.read_only and not above.read_only:
+            protected.setdefault(above.target, []).append(below)
+        elif above.read_only and not mount.read_only:
+            draft.leave(mount.what, f"it is read-only, as {above.target} is", mount.span)
+    return kept, protected
+
+
+def _above(mount: Mount, mounts: list[Mount]) -> Iterator[Mount]:
+    for other in mounts:
+        if mount.target.startswith(f"{other.target.rstrip('/')}/") and normpath(mount.target) != normpath(other.target):
+            yield other
 
 
 # --- what runs in it ---------------------------------------------------------------------------------------------

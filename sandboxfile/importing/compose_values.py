@@ -9,7 +9,7 @@ from itertools import islice
 from sandboxfile.diagnostics import Span
 from sandboxfile.importing.draft import Source
 from sandboxfile.importing.environment import port_text, whole_cpus
-from sandboxfile.importing.reading import Fields, mistyped, text_of, workspace
+from sandboxfile.importing.reading import FILE, Fields, mistyped, text_of
 from sandboxfile.language.tree import Node, Sequence, Table
 from sandboxfile.model.spec import Path
 
@@ -55,9 +55,9 @@ def words(fields: Fields, key: str) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A directory of the host that is mounted, as a workspace; or, without one, a named `volume`."""
+    """A directory of the host that is mounted, as the new file says it; or, without one, a named `volume`."""
 
-    item: dict[str, str] | str
+    host: str
     target: str
     what: str
     span: Span
@@ -112,8 +112,11 @@ def _mount(
     if host.endswith("docker.sock"):
         fields.draft.leave(what, _SOCKET, span)
         return None
+    if "$" not in host and source.names_file(host):
+        fields.draft.leave(what, FILE, span)
+        return None
     path = host if host.startswith("$") else source.path(host)
-    return Mount(workspace(variables(path), variables(target), read_only=read_only), target, what, span)
+    return Mount(variables(path), variables(target), what, span, read_only=read_only)
 
 
 # --- ports -------------------------------------------------------------------------------------------------------

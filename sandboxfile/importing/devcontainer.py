@@ -7,7 +7,7 @@ what belongs to an editor stay behind; so does what would run at every start.
 from posixpath import basename, dirname, join, normpath, relpath
 
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
-from sandboxfile.importing.devcontainer_values import add_mount, commands, environment, local, ports
+from sandboxfile.importing.devcontainer_values import add_mount, build_arguments, commands, environment, local, ports
 from sandboxfile.importing.draft import Draft, Source
 from sandboxfile.importing.environment import whole_cpus
 from sandboxfile.importing.named_volumes import NamedVolumes
@@ -34,6 +34,7 @@ _REASONS = {
 }
 _UNKNOWN = _EDITOR
 _BUILD = "only dockerfile, context, args and target are carried over"
+_INSIDE = "${containerWorkspaceFolder"
 _SETUP = ("onCreateCommand", "updateContentCommand", "postCreateCommand")  # in the order in which they run
 
 
@@ -50,15 +51,15 @@ def draft(source: Source, draft: Draft) -> None:
     draft.put(path, {}, "sandbox", root.span)
     _template(fields, path, source)
     volumes = NamedVolumes(draft)
-    _folder(fields, path, source, folder, volumes)
+    inside = _folder(fields, path, source, folder, volumes)
     for index, item in enumerate(fields.items("mounts")):
-        add_mount(item, f"mounts[{index}]", path, source, folder, fields, volumes)
+        add_mount(item, f"mounts[{index}]", path, source, folder, fields, volumes, inside)
     for key in ("containerEnv", "remoteEnv"):
-        environment(fields, key, path)
+        environment(fields, key, path, inside)
     ports(fields, path)
     _needs(fields, path)
     for key in _SETUP:
-        commands(fields, key, path)
+        commands(fields, key, path, inside)
     fields.rest(_REASONS, _UNKNOWN, silent=("$schema",))
 
 
@@ -105,25 +106,28 @@ def _build(fields: Fields, source: Source) -> dict[str, object]:
             built["target"] = target[0]
         arguments = below.fields("args")
         if arguments is not None:
-            pairs = [(entry.key, arguments.text(entry.key)) for entry in arguments.table.entries]
-            built["args"] = {key: found[0] for key, found in pairs if found}
+            built["args"] = build_arguments(arguments, folder_of(source))
         below.rest({}, _BUILD)
     return built
 
 
-def _folder(fields: Fields, path: Path, source: Source, folder: str, volumes: NamedVolumes) -> None:
+def _folder(fields: Fields, path: Path, source: Source, folder: str, volumes: NamedVolumes) -> str:
+    """Mount the project; gives the directory inside that commands are about."""
     target = fields.text("workspaceFolder")
     mount = fields.take("workspaceMount")
+    inside = local(target[0], folder) if target else ""
     if mount is not None:
         add_mount(mount.value, "workspaceMount", path, source, folder, fields, volumes)
-        return
-    inside = local(target[0], folder) if target else ""
+        return inside or folder
     if target and inside is None:
         fields.draft.leave("workspaceFolder", "only its editor knows what its variables stand for", target[1].span)
+    if not inside and _INSIDE in source.text:
+        inside = f"/workspaces/{basename(folder)}"  # the specification's default, where something counts on it
     relative = relpath(folder, source.target)
     here = relative if relative.startswith(".") else f"./{relative}"
     span = target[1].span if target else fields.table.span
     fields.draft.add((*path, "workspaces"), workspace(here, inside or ""), "workspaceFolder", span)
+    return inside or folder
 
 
 def _needs(fields: Fields, path: Path) -> None:

@@ -5,6 +5,7 @@ language refuses. So a part is what makes sense alone: a whole template, one wor
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from posixpath import join, normpath, relpath
 from typing import Any
@@ -17,17 +18,23 @@ from sandboxfile.resolve.render import escaped
 _SHOWN = 480  # characters of a source's text in a message
 
 
+def _unknown(_path: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A text to import. `filename` is for messages; both directories are absolute.
 
     `directory`: where the source's relative paths start. `target`: where those of the file that is written start.
+    `is_file`: whether there is a file at a path, absolute or from `~`; directories, and nothing, are none.
     """
 
     text: str
     filename: str
     directory: str
     target: str
+    is_file: Callable[[str], bool] = _unknown
 
     def path(self, written: str) -> str:
         """A path of the source as the new file says it; absolute ones and those of the home directory stay."""
@@ -35,6 +42,10 @@ class Source:
             return written
         relative = relpath(normpath(join(self.directory, written)), self.target)
         return relative if relative == "." or relative.startswith("../") or relative == ".." else f"./{relative}"
+
+    def names_file(self, written: str) -> bool:
+        """Whether a path of the source is a file here."""
+        return self.is_file(written if written.startswith("~/") else normpath(join(self.directory, written)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ become blanks first, so that every place stays where it is. What no JSON is may 
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from sandboxfile.importing.draft import Draft, Source
 from sandboxfile.language.document import FILE_LIMIT, parse
@@ -16,6 +17,7 @@ from sandboxfile.model.values import written
 _JSON_COMMENT = re.compile(r'"(?:[^"\\]|\\.)*+"?|//[^\n\r]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 _JSON_BLANK = re.compile(r'"(?:[^"\\]|\\.)*+"?|\t|,(?=[ \t\r\n]*+[}\]])', re.DOTALL)
 _NOT_BLANK = re.compile(r"[^\n\r]")
+FILE = "it is a file, and a workspace is a directory: share the one it is in; `files` of a template are in its image"
 _KINDS = {Table: "a map", Sequence: "a list", Scalar: "a single value"}
 
 
@@ -154,10 +156,12 @@ def text_of(node: Node) -> str | None:
     return str(written(node.value))
 
 
-def workspace(path: str, target: str = "", *, read_only: bool = False) -> dict[str, str] | str:
+def workspace(
+    path: str, target: str = "", *, read_only: bool = False, protect: Collection[str] = ()
+) -> dict[str, Any] | str:
     """A workspace in its shortest form that can be mistaken for nothing else."""
     mode = "ro" if read_only else ""
-    if not set(path + target) & set(": \t") and (not target or target.startswith("/")):
+    if not protect and not set(path + target) & set(": \t") and (not target or target.startswith("/")):
         return ":".join(part for part in (path, target, mode) if part)
-    fields = {"source": path, "target": target, "mode": mode}
+    fields = {"source": path, "target": target, "mode": mode, "protect": list(protect)}
     return {name: value for name, value in fields.items() if value}

@@ -57,6 +57,40 @@ def test_a_read_only_mount_that_is_not_plainly_so_is_not_carried_over_as_writabl
     assert "./a" in " ".join(note.what for note in found.notes)
 
 
+@pytest.mark.parametrize(
+    ("mounts", "written", "told"),
+    [
+        ("'.:/app', './media:/app/media'", '[".:/app"]', None),
+        ("'./media:/app/media', '.:/app/'", '[".:/app/"]', None),
+        ("'.:/app', '../lib:/app/lib'", '[".:/app"]', "cannot lie in another one, which is at /app"),
+        ("'.:/app:ro', './media:/app/media'", '[".:/app:ro"]', "it is read-only, as /app is"),
+        ("'.:/app:ro', './media:/app/media:ro'", '[".:/app:ro"]', None),
+        ("'.:/app', './app:/application'", '[".:/app", "./app:/application"]', None),
+        ("'.:/app', './a:/app/a', './a/b:/app/a/b'", '[".:/app"]', None),
+    ],
+)
+def test_what_lies_in_another_directory_is_there_already_or_told(mounts: str, written: str, told: str | None) -> None:
+    found = imported(f"services: {{web: {{image: a, command: b, volumes: [{mounts}]}}}}")
+    assert f"    workspaces: {written}\n" in (found.text or "")
+    assert [note.why for note in found.notes if ".volumes[" in note.what and not (told and told in note.why)] == []
+    assert not told or any(told in note.why for note in found.notes)
+
+
+def test_what_is_read_only_in_a_writable_directory_stays_so() -> None:
+    mounts = "['.:/app', './conf/a:/app/conf/a:ro', './conf:/app/conf:ro']"
+    item = parts(f"services: {{web: {{volumes: {mounts}}}}}")[("workspaces",)]
+    assert item == {"source": ".", "target": "/app", "protect": ["conf/a", "conf"]}
+
+
+def test_a_file_is_no_workspace() -> None:
+    text = "services: {web: {volumes: ['./nginx.conf:/etc/nginx.conf:ro', './site:/site']}}"
+    files = {"/home/ada/shop/nginx.conf"}
+    found = convert("compose", Source(text, "compose.yaml", "/home/ada/shop", "/home/ada/shop", files.__contains__))
+    assert 'workspaces: ["./site:/site"]' in (found.text or "")
+    [note] = [note for note in found.notes if "nginx.conf" in note.what]
+    assert "it is a file, and a workspace is a directory" in note.why
+
+
 def parts(text: str) -> dict[tuple[str | int, ...], object]:
     """What is said of the sandboxes, by field; of lists the last item."""
     draft = Draft()

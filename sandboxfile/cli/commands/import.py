@@ -78,7 +78,7 @@ def _kinds() -> str:
 
 def command_line(words: list[str], target: Path) -> Source:
     """Words as the shell has left them: nothing in them is to be replaced any more."""
-    return Source(shlex.join(words), "command line", str(Path.cwd()), str(target))
+    return Source(shlex.join(words), "command line", str(Path.cwd()), str(target), is_file)
 
 
 def read_source(name: str, target: Path) -> Source:
@@ -90,7 +90,15 @@ def read_source(name: str, target: Path) -> Source:
     text, problems = decode(data, shown)
     if text is None:
         raise SandboxfileError(f"{shown} is not text: {problems[0].detail}", hint=problems[0].hint)
-    return Source(text, shown, str(directory), str(target))
+    return Source(text, shown, str(directory), str(target), is_file)
+
+
+def is_file(path: str) -> bool:
+    """Whether there is a file, and no directory. What cannot be looked at is none."""
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def tell(imported: Imported, source: Source, console: Console) -> None:

@@ -26,6 +26,17 @@ def test_what_this_host_lacks_for_the_new_file_is_told(cli, project):
     assert (project / "sandbox.yaml").exists()
 
 
+def test_a_file_that_would_be_mounted_is_told_and_what_is_written_loads(cli, project, clean_home):
+    (project / "compose.yaml").write_text(
+        "services: {web: {volumes: ['./a.conf:/etc/a.conf', '~/.netrc:/n', './b:/b']}}"
+    )
+    (project / "a.conf").touch()
+    (clean_home / ".netrc").touch()
+    (project / "b").mkdir()
+    assert cli("import", "compose.yaml").stderr.count("it is a file, and a workspace is a directory") == 2
+    cli("validate")
+
+
 def test_nothing_is_overwritten_unasked(cli, project):
     (project / "compose.yaml").write_text(COMPOSE)
     (project / "sandbox.yml").write_text("mine")
