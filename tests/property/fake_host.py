@@ -202,7 +202,7 @@ class FakeHost:
         self.changes += 1
         await self.point()
 
-    async def delete(self, layout: Layout, id: SandboxId, *, keep: bool = False) -> None:
+    async def delete(self, layout: Layout, id: SandboxId, *, keep: bool = False, checkpoints: bool = False) -> None:
         """As `storage.delete`."""
         await self.point()
         box = self.boxes.get(id)
