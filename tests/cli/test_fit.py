@@ -22,7 +22,7 @@ def host(monkeypatch):
     """This host but for what a test says; large enough unless it does."""
     changes = {"memory": 64 * GIB, "available": 64 * GIB, "tools": frozenset(TOOLS)}
 
-    def changed(layout, environ):
+    def changed(layout, environ, copied=()):
         return replace(measure(layout, environ), **changes)
 
     monkeypatch.setattr(pipeline, "measure", changed)
