@@ -4,7 +4,8 @@ At risk is the disk of a sandbox that is replaced or deleted, in which setup com
 becomes another one. Whatever changes live, and a restart with other sizes, leaves the disk as it is.
 
 They are made when all that has to be built is there, which may take long and may fail, and before every other step: one
-that cannot be made stops the plan while all sandboxes are as they were.
+that cannot be made stops the plan while all sandboxes are as they were. One after the other: each machine stands still
+for its own copy alone, and after one that fails no other is made.
 """
 
 from collections.abc import Iterator, Mapping
@@ -72,11 +73,12 @@ def _told(change: Change, project: str, risks: Mapping[SandboxId, str], label: s
 def _inserted(steps: tuple[Step, ...], risks: Mapping[SandboxId, str], label: str) -> tuple[Step, ...]:
     shared = tuple(step for step in steps if isinstance(step.operation, SHARED))
     built = tuple(step.key for step in shared)
-    copies = tuple(
-        Step(f"checkpoint {id.name}", CheckpointSandbox(id, label), risks[id], built) for id in sorted(risks)
-    )
-    keys = tuple(step.key for step in copies)
+    copies: list[Step] = []
+    for id in sorted(risks):
+        needs = (copies[-1].key,) if copies else built
+        copies.append(Step(f"checkpoint {id.name}", CheckpointSandbox(id, label), risks[id], needs))
+    last = tuple(step.key for step in copies[-1:])
     rest = (step for step in steps if step not in shared)
     # Steps that need another one of these wait with it.
-    waiting = (step if set(step.needs) - set(built) else replace(step, needs=(*step.needs, *keys)) for step in rest)
+    waiting = (step if set(step.needs) - set(built) else replace(step, needs=(*step.needs, *last)) for step in rest)
     return (*shared, *copies, *waiting)
