@@ -61,7 +61,7 @@ def find_doubts(layout: Layout, files: Iterable[FileContent]) -> tuple[Doubt, ..
         for file in different
         if file.path in trust.seals
         and _is_plain(file.path, ways[file.path])
-        and is_guarded(file.path, now)
+        and _is_kept(file.path, ways[file.path], now)
         and look(file.path) == (trust.seals[file.path], file.digest)
     ]
     return doubts(different, trust.approved, ways, trust.exposed | moved | now.keys(), guarded)
@@ -85,10 +85,26 @@ def written_from(layout: Layout, path: str) -> str | None:
     """The directory of a sandbox on record that can write to a file, or turn a way to it, now. None: none can."""
     passed, now = way(path), remembered(layout, _everyone(layout))
     for directory, protected in sorted(now.items()):
-        kept = _is_plain(path, passed) and is_guarded(path, {directory: protected})
-        if not kept and any(lies_in(place, directory) for place in passed):
+        kept = _is_plain(path, passed) and _is_kept(path, passed, {directory: protected})
+        if not kept and any(lies_in(place, name) for name in _names(directory, passed) for place in passed):
             return directory
     return None
+
+
+def _is_kept(path: str, passed: Collection[str], kept: Guards) -> bool:
+    """Whether a path is read-only in whatever of these directories it lies, whatever those are called on the way."""
+    return all(
+        is_guarded(path, {name: protected})
+        for directory, protected in kept.items()
+        for name in _names(directory, passed)
+    )
+
+
+def _names(directory: str, passed: Collection[str]) -> Iterator[str]:
+    """A directory, and what of a way is the same one: a bind mount of it."""
+    yield directory
+    found = identity(directory)
+    yield from known_again((found,) if found is not None else (), passed)
 
 
 def _recorded(layout: Layout, ids: Iterable[SandboxId]) -> Guards:
@@ -168,10 +184,10 @@ def expose(
         recorded = _recorded(layout, _everyone(layout))
 
         def change(trust: Trust) -> Trust:
-            seals = {path: seal for path, seal in trust.seals.items() if is_guarded(path, opened)}
-            seals = {path: seal for path, seal in seals.items() if is_guarded(path, left)}
+            seals = {path: seal for path, seal in trust.seals.items() if _is_kept(path, way(path), opened)}
+            seals = {path: seal for path, seal in seals.items() if _is_kept(path, way(path), left)}
             for path in _below(trust.approved, more):
-                may_be_sealed = is_guarded(path, opened) and is_guarded(path, recorded)
+                may_be_sealed = all(_is_kept(path, way(path), kept) for kept in (opened, recorded))
                 seal = _sealed(path, trust.approved[path], seals.get(path), running) if may_be_sealed else None
                 seals.pop(path, None)
                 if seal is not None:

@@ -22,6 +22,7 @@ from sandboxfile.host.trust import (
     remembered,
     share,
     unseal_exchanged,
+    written_from,
 )
 from sandboxfile.model.desired import DesiredSandbox, FileContent, Image, Workspace
 from sandboxfile.model.observed import Applied
@@ -203,6 +204,24 @@ def test_a_file_that_is_reached_through_a_link_is_never_sealed(layout, project):
     expose(layout, {str(project): frozenset({"link/team.yaml", "inner/team.yaml"})})
     (project / "inner/team.yaml").write_text("new")
     assert states(layout, FileContent(old.path, NEW)) == [("team.yaml", "changed")]
+
+
+@pytest.mark.parametrize("since", [True, False])
+def test_a_bind_mount_of_a_directory_is_that_directory(layout, project, kept, monkeypatch, since):
+    """Of which a test can make none: it is what has the same identity."""
+    bound = "/srv/bound"
+    monkeypatch.setattr(trust, "identity", lambda path: ways.identity(str(project) if path == bound else path))
+    expose(layout, kept)
+    assert read_trust(layout).seals
+    if since:
+        expose(layout, {bound: frozenset()})
+        assert read_trust(layout).seals == {}
+    recorded(layout, bound)
+    assert states(layout, edited(project)) == [("sandbox.yaml", "changed")]
+    approve(layout, [edited(project)])
+    expose(layout, kept)
+    assert read_trust(layout).seals == {}
+    assert written_from(layout, str(project / "sandbox.yaml")) == bound
 
 
 def test_what_was_moved_away_while_something_inside_could_have_it_is_sealed_no_more(layout, project, kept):
