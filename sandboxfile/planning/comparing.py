@@ -77,7 +77,7 @@ def _sandbox(
     template = now.get(new.image.digest)
     moved = shifts(old, new)
     if template is not None:
-        moved += image_shifts(new.id.name, template, was.get(old.image.digest) if old else None)
+        moved += image_shifts(new, template, was.get(old.image.digest) if old else None)
     if old is None:
         reach = _about(new, given_to(new) + reach_of(new.policy))
         yield Change(f"sandbox {new.id.name}", "create", "it is not in the base", reach=reach, shifts=moved)

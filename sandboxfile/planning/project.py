@@ -191,7 +191,8 @@ def _shared(
             continue
         text = image_text(spec.image)
         cause = f"its image is not in the cache: {text}"
-        made, built = known[digest], any(_is_of(sandbox, digest) for sandbox in observed.sandboxes)
+        made = replace(known[digest], name=spec.template)  # another template of the same recipe has the same image
+        built = any(_is_of(sandbox, digest) for sandbox in observed.sandboxes)
         shifts = template_shifts(replace(made, policy=NO_POLICY) if built else None, made)
         changes.append(Change(f"template {spec.template}", "build", cause, reach=_reach(made), shifts=shifts))
         shared.append(Step(image_key(digest), BuildImage(known[digest]), f"template {spec.template}: {text}"))

@@ -70,11 +70,13 @@ def template_shifts(before: DesiredTemplate | None, after: DesiredTemplate) -> t
     return _about(f"template {after.name}:", found)
 
 
-def image_shifts(name: str, after: DesiredTemplate, before: DesiredTemplate | None = None) -> tuple[Shift, ...]:
+def image_shifts(
+    sandbox: DesiredSandbox, after: DesiredTemplate, before: DesiredTemplate | None = None
+) -> tuple[Shift, ...]:
     """What of this host comes into a sandbox that is new, or made from another image than `before`."""
-    was = _ingredients(before)
-    told = [_more("host", f"is made from {after.name}: {each}") for each in _ingredients(after) if each not in was]
-    return _about(name, told)
+    was, name = _ingredients(before), sandbox.template  # templates of the same recipe have one image
+    told = [_more("host", f"is made from {name}: {each}") for each in _ingredients(after) if each not in was]
+    return _about(sandbox.id.name, told)
 
 
 def planned_shifts(
@@ -105,7 +107,7 @@ def shifts_to(
     image = after.image.digest
     if image not in templates or (before is not None and before.image.digest == image):
         return shifts(before, after, there)
-    return shifts(before, after, there) + image_shifts(after.id.name, templates[image])
+    return shifts(before, after, there) + image_shifts(after, templates[image])
 
 
 def _more(kind: Kind, text: str) -> Shift:

@@ -442,17 +442,17 @@ def test_every_change_of_what_the_builder_of_this_host_runs_is_more(change, word
     assert [(each.direction, each.text) for each in template_shifts(template(origin=BUILT), after)] == [
         ("widens", f"template dev: {BUILDER} ({words})")
     ]
-    assert [each.text for each in image_shifts("web", after, template(origin=BUILT))] == [
-        f"web is made from dev: {BUILDER} ({words})"
+    assert [each.text for each in image_shifts(PLAIN, after, template(origin=BUILT))] == [
+        f"web is made from shell: {BUILDER} ({words})"
     ]
 
 
 def test_a_sandbox_gets_what_is_in_its_image():
     dev = template(files=[FILE])
-    assert [each.text for each in image_shifts("web", dev)] == [
-        "web is made from dev: its image gets /h/key as /etc/key"
+    assert [each.text for each in image_shifts(PLAIN, dev)] == [
+        "web is made from shell: its image gets /h/key as /etc/key"
     ]
-    assert image_shifts("web", dev, template("old", files=[FILE])) == ()
+    assert image_shifts(PLAIN, dev, template("old", files=[FILE])) == ()
 
 
 def test_steps_say_what_they_come_to():
@@ -466,8 +466,8 @@ def test_steps_say_what_they_come_to():
     created = [Step("d", DeleteSandbox(ID), "x"), Step("c", CreateSandbox(wider, source), "x")]
     assert planned_shifts(created, PLAIN, images) == shifts(PLAIN, wider)  # the same image as before
     other = replace(PLAIN, image=Image("older"))
-    assert planned_shifts(created, other, images) == shifts(other, wider) + image_shifts("web", dev)
-    assert planned_shifts(created, None, images) == shifts(None, wider) + image_shifts("web", dev)
+    assert planned_shifts(created, other, images) == shifts(other, wider) + image_shifts(PLAIN, dev)
+    assert planned_shifts(created, None, images) == shifts(None, wider) + image_shifts(PLAIN, dev)
     assert planned_shifts(created[:1], PLAIN, images) == taken_away(PLAIN)
     assert planned_shifts(created[:1], None, images) == ()
 

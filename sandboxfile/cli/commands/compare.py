@@ -83,7 +83,7 @@ def reader_of(base: str, path: Path) -> Iterator[Reader]:
             yield tree
         return
     if not Path(base).is_file():
-        raise NotFoundError(f"there is no file {base}", hint="BASE is a file, or git:REV")
+        raise NotFoundError(f"there is no file {base}", hint=f"BASE is a file, or git:REV: is git:{base} meant?")
     if is_plan(Path(base)):
         raise SandboxfileError(
             f"{base} is a saved plan, and no sandbox file", hint=f"sbx apply {base} shows what it does, and asks"

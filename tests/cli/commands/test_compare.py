@@ -167,7 +167,8 @@ def test_what_lies_beside_the_other_file_counts(sbx, project, tmp_path):
 
 def test_what_cannot_be_compared_with_is_said(sbx, project, committed):
     committed(sandbox_DOT_yaml=BASE)
-    assert "there is no file nope" in sbx("compare", "nope", code=1).stderr
+    said = sbx("compare", "nope", code=1).stderr
+    assert "there is no file nope\nhint: BASE is a file, or git:REV: is git:nope meant?" in said
     assert "has no revision nope" in sbx("compare", "git:nope", code=1).stderr
 
 
