@@ -57,6 +57,11 @@ def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
     return any(d.severity is Severity.ERROR for d in diagnostics)
 
 
+def as_warnings(diagnostics: Iterable[Diagnostic]) -> Diagnostics:
+    """The same, of what is only looked at."""
+    return tuple(warning(item.summary, item.detail, item.span, item.hint) for item in diagnostics)
+
+
 def in_order(diagnostics: Iterable[Diagnostic]) -> Diagnostics:
     """Without repeats, by file, line and column; those without a place come first."""
     unique = dict.fromkeys(diagnostics)

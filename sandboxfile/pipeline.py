@@ -10,10 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sandboxfile.diagnostics import Diagnostics, error, has_errors, in_order
+from sandboxfile.diagnostics import Diagnostics, as_warnings, error, has_errors, in_order
 from sandboxfile.errors import NotFoundError
 from sandboxfile.host.agent_files import workspace_credentials
-from sandboxfile.host.capacity import measure
 from sandboxfile.host.files import read_file
 from sandboxfile.host.inputs import contents_of, detours_of, gather, programs_of
 from sandboxfile.host.layout import MACHINE_POLICY, SANDBOX_FILES, Layout
@@ -46,7 +45,6 @@ from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 from sandboxfile.observe import observe, observe_blocking, writable_now
 from sandboxfile.planning import plan, plan_verb
 from sandboxfile.planning.checkpoints import with_checkpoints
-from sandboxfile.planning.fit import as_warnings, check_fit
 from sandboxfile.planning.trusting import ABSENT, closed_by, contents, covers, digest_of, guards_of
 from sandboxfile.planning.verbs import Verb, plan_volume_deletion
 from sandboxfile.resolve.locking import LockState, cached_problems, lock_problems, lock_state
@@ -54,7 +52,6 @@ from sandboxfile.resolve.policies import PolicyTest, policy_tests
 from sandboxfile.resolve.policy_tests import run_policy_tests
 from sandboxfile.resolve.project import resolve
 from sandboxfile.resolve.taking import Asked, with_variables
-from sandboxfile.secrets.needs import problems
 
 if TYPE_CHECKING:  # only who applies has any
     from sandboxfile.model.events import Event, Outcome
@@ -331,6 +328,9 @@ def fitted(plans: list[tuple[Plan, ObservedState]], layout: Layout, fit: Fit | N
     made = [plan for plan, _ in plans]
     if fit is None or not any(plan.steps for plan in made):
         return made
+    from sandboxfile.host.capacity import measure  # here, as below: a plan of nothing needs no room
+    from sandboxfile.planning.fit import check_fit
+
     operations = [step.operation for plan in made for step in plan.steps]
     copied = [each.id for each in operations if isinstance(each, CheckpointSandbox)]
     found = check_fit(plans, measure(layout, os.environ, copied), overcommit=fit == "overcommit")
@@ -388,6 +388,10 @@ def secret_problems(
     Of commands, those that are approved are run.
     """
     credentials = [each for spec in specs for each in spec.policy.credentials if each.name not in given]
+    if not credentials:
+        return ()
+    from sandboxfile.secrets.needs import problems
+
     return in_order(problems(credentials, layout, os.environ, run_commands, tell_errors=tell_errors))
 
 

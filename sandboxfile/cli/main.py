@@ -176,8 +176,8 @@ def add_shared_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-color", action="store_true", default=missing, help="no colours (also: NO_COLOR)")
 
 
-def build_parser() -> VerbParser:
-    """The whole command line. Verbs' own arguments appear when their parser is used or `load`ed."""
+def build_parser(words: Sequence[str] = ()) -> VerbParser:
+    """The whole command line, or what `words` need of it. Verbs' arguments appear when their parser is used."""
     codes = "\n".join(f"  {code:<4} {meaning}" for code, meaning in exits.MEANINGS)
     parser = VerbParser(
         prog="sbx",
@@ -189,6 +189,10 @@ def build_parser() -> VerbParser:
     parser.repeated = {}
     add_shared_options(parser)
     parser.add_argument("-v", "--version", action="version", version=f"sbx {__version__}")
+    first = words[0] if words else ""
+    if first in VERBS:  # nobody sees the others: a parser for each of them is a fortieth of a `sbx plan`
+        add_verbs(parser, {first: VERBS[first]}, "")
+        return parser
     verbs = add_verbs(parser, VERBS, "", required=False)
     for verb in HIDDEN_VERBS:
         _add_verb(parser, verbs, verb, verb)
@@ -237,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(words: Sequence[str], console: Console) -> int:
     """Run a command line and give its exit code. Exits only for --help, --version and wrong arguments."""
-    parser = build_parser()
+    parser = build_parser(words)
     failed = exits.FAILED
     try:
         args = parser.parse_args(words)

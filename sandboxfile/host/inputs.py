@@ -7,7 +7,7 @@ import contextlib
 import datetime
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from sandboxfile.host.git_identity import GitConfig, git_config
 from sandboxfile.host.layout import LOCK_FILE, SANDBOX_FILES, Layout
 from sandboxfile.host.registries import preset_facts
 from sandboxfile.host.stored_secrets import stored_names
-from sandboxfile.host.template_sources import source_facts
 from sandboxfile.language.document import FILE_LIMIT
 from sandboxfile.model.spec import SandboxFile
 from sandboxfile.planning.trusting import digest_of
@@ -27,6 +26,8 @@ from sandboxfile.resolve.inputs import (
     PathFact,
     PolicyFiles,
     ResolveInputs,
+    Source,
+    SourceFact,
     absolute,
     env_files_needed,
     git_needed,
@@ -84,7 +85,7 @@ def gather(
     presets = preset_facts(presets_needed(file, policies), Path(home_path), environ)
     git = git_config(Path(home_path), environ) if git_needed(file) else GitConfig()
     configuration = (*policies.files, *(item for preset in presets.values() for item in preset.files), *git.files)
-    see, source_of = (look, source_facts) if reader is None else (reader.look, reader.facts)
+    see, source_of = (look, facts_of) if reader is None else (reader.look, reader.facts)
     facts = {absolute(item.path, here, home_path): look(item.path) for item in configuration}
     facts |= {path: see(path, read=path in wanted) for path in sorted(paths)}
     return ResolveInputs(
@@ -105,6 +106,15 @@ def gather(
         configuration,
         "" if project else here,  # what a command asks for is in no file
     )
+
+
+def facts_of(sources: Iterable[Source], paths: Mapping[str, PathFact], layout: Layout) -> Mapping[Source, SourceFact]:
+    """As `template_sources.source_facts`, which is loaded when a template is made from something of this host."""
+    if not (named := frozenset(sources)):
+        return MappingProxyType({})
+    from sandboxfile.host.template_sources import source_facts
+
+    return source_facts(named, paths, layout)
 
 
 def contents_of(inputs: ResolveInputs) -> Iterator[tuple[str, str]]:

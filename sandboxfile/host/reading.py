@@ -12,9 +12,8 @@ from types import MappingProxyType
 from typing import Protocol
 
 from sandboxfile.host.files import read_file
-from sandboxfile.host.inputs import look
+from sandboxfile.host.inputs import facts_of, look
 from sandboxfile.host.layout import Layout
-from sandboxfile.host.template_sources import source_facts
 from sandboxfile.resolve.inputs import PathFact, Source, SourceFact
 
 _LINK_LIMIT = 40  # as the kernel's
@@ -54,7 +53,7 @@ class Disk:
     def facts(
         self, sources: Iterable[Source], paths: Mapping[str, PathFact], layout: Layout
     ) -> Mapping[Source, SourceFact]:
-        return source_facts(sources, paths, layout)
+        return facts_of(sources, paths, layout)
 
 
 DISK = Disk()
@@ -93,7 +92,7 @@ class Moved:
         for source in sources:
             there = replace(source, name=self._there(source.name)) if source.is_path else source
             known = {there.name: look(there.name)} if source.is_path else paths
-            found[source] = source_facts([there], known, layout)[there]
+            found[source] = facts_of([there], known, layout)[there]
         return MappingProxyType(found)
 
     def _real(self, path: str) -> str:

@@ -19,8 +19,6 @@ from sandboxfile.images.boot.platform import find_platform
 from sandboxfile.images.store import list_images
 from sandboxfile.model.observed import Applied, Machine, ObservedSandbox, ObservedState, ObservedVolume, Status
 from sandboxfile.names import SandboxId, VolumeId
-from sandboxfile.secrets.needs import env_values
-from sandboxfile.secrets.tags import matches
 
 Found = dict[SandboxId, ObservedSandbox]
 _PATIENCE = 5.0  # seconds for a supervisor to answer; 0.01 is usual, a second on a host that is overloaded
@@ -172,6 +170,9 @@ def compared(sandbox: ObservedSandbox, environ: Mapping[str, str]) -> ObservedSa
     """With the names of the credentials whose value is not the one that the running machine was given."""
     if sandbox.applied is None or sandbox.machine is None:
         return sandbox
+    from sandboxfile.secrets.needs import env_values
+    from sandboxfile.secrets.tags import matches
+
     given = dict(sandbox.machine.secrets)
     now = env_values(sandbox.applied.spec.policy.credentials, environ)
     stale = tuple(name for name, value in now if name not in given or not matches(given[name], value))

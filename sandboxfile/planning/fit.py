@@ -7,7 +7,7 @@ is a warning: guests take their memory as they use it, and disks are as large as
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sandboxfile.diagnostics import Diagnostic, Diagnostics, error, in_order, warning
+from sandboxfile.diagnostics import Diagnostic, Diagnostics, as_warnings, error, in_order, warning
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import ObservedState
 from sandboxfile.model.plan import (
@@ -100,11 +100,6 @@ def check_builds(templates: Sequence[DesiredTemplate], capacity: Capacity, *, ov
     """The same for building images alone."""
     needed = dict.fromkeys(tool for template in templates for tool in tools_for(template.recipe))
     return _ordered(_build_room(templates, capacity, False), _missing(needed, capacity), overcommit)
-
-
-def as_warnings(diagnostics: Iterable[Diagnostic]) -> Diagnostics:
-    """The same, of what is only looked at."""
-    return tuple(warning(item.summary, item.detail, item.span, item.hint) for item in diagnostics)
 
 
 def _ordered(found: Iterable[Diagnostic], missing: Iterable[Diagnostic], overcommit: bool) -> Diagnostics:

@@ -8,7 +8,7 @@ import pytest
 from sandboxfile import pipeline
 from sandboxfile.cli.main import run
 from sandboxfile.cli.views.console import Console
-from sandboxfile.host.capacity import measure
+from sandboxfile.host import capacity
 from sandboxfile.model.desired import Resources
 from sandboxfile.model.events import Outcome
 from sandboxfile.planning.tools import QEMU, TOOLS
@@ -22,10 +22,12 @@ def host(monkeypatch):
     """This host but for what a test says; large enough unless it does."""
     changes = {"memory": 64 * GIB, "available": 64 * GIB, "tools": frozenset(TOOLS)}
 
+    measure = capacity.measure
+
     def changed(layout, environ, copied=()):
         return replace(measure(layout, environ), **changes)
 
-    monkeypatch.setattr(pipeline, "measure", changed)
+    monkeypatch.setattr(capacity, "measure", changed)
     return changes
 
 

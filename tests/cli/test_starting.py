@@ -30,6 +30,7 @@ OF_OTHER_COMMANDS = {
     "planning.saved",
     "secrets.sources",
 }
+OF_CHANGES = {"host.capacity", "host.template_sources", "planning.fit", "policy.compiled", "secrets.needs"}
 PROGRAM = """
 import json, sys
 from sandboxfile.cli.main import main
@@ -74,6 +75,11 @@ def test_who_only_reads_files_starts_no_event_loop(loaded, words):
     modules = loaded(*words)
     assert "sandboxfile.pipeline" in modules
     assert sorted(modules & ({"anyio"} | NEVER | ours(OF_OTHER_COMMANDS))) == []
+
+
+def test_what_compares_policies_and_looks_for_room_is_loaded_for_changes_alone(loaded):
+    assert sorted(loaded("config") & ours(OF_CHANGES)) == []
+    assert loaded("plan") >= ours({"host.capacity", "planning.fit", "policy.compiled"})
 
 
 def test_help_loads_no_command(loaded):

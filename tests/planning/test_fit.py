@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandboxfile.diagnostics import Severity, has_errors
+from sandboxfile.diagnostics import Severity, as_warnings, has_errors
 from sandboxfile.model.desired import DesiredSandbox, DesiredState, Image, Mount, Resources, Volume, Workspace
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState, ObservedVolume
 from sandboxfile.model.plan import AttachWorkspace, Plan, PlanOptions, Step
 from sandboxfile.model.template import BuildStep, DesiredTemplate, Origin, Recipe
 from sandboxfile.names import SandboxId, VolumeId
 from sandboxfile.planning import plan, plan_verb
-from sandboxfile.planning.fit import OVERHEAD, Capacity, Room, as_warnings, check_builds, check_fit
+from sandboxfile.planning.fit import OVERHEAD, Capacity, Room, check_builds, check_fit
 from sandboxfile.planning.tools import (
     BOOTSTRAP,
     BUILDER,
