@@ -93,8 +93,11 @@ class Places:
         self._starts = [0, *(found.end() for found in re.finditer(r"\r\n|\n|\r", text))]
 
     def span(self, start: int, end: int) -> Span:
-        line, last = bisect_right(self._starts, start), bisect_right(self._starts, end)
-        return Span(self.filename, line, start - self._starts[line - 1] + 1, last, end - self._starts[last - 1] + 1)
+        starts = self._starts
+        line = last = bisect_right(starts, start)
+        if line < len(starts) and end >= starts[line]:  # most end on the line where they begin
+            last = bisect_right(starts, end, line)
+        return Span(self.filename, line, start - starts[line - 1] + 1, last, end - starts[last - 1] + 1)
 
     def offsets(self, span: Span) -> tuple[int, int]:
         """Where a span begins and ends in the text."""
@@ -221,18 +224,20 @@ class _Builder:
             self._problem("Unsupported YAML version", f"The file asks for YAML {version}; it is read as 1.2.", event)
 
     def _scalar(self, event: Any) -> None:
-        self._refuse_tag(event)
-        span = self.places.of(event)
-        plain = event.style is None and event.tag in (None, *self._tags)
+        span, tag = self.places.of(event), event.tag
+        if tag is not None:
+            self._refuse_tag(event)
+        plain = event.style is None and (tag is None or tag in self._tags)
         value = plain_value(event.value) if plain else self._quoted(event)
-        node = Scalar(value, span, self._kept(event.tag))
-        self._remember(event.anchor, node)
+        node = Scalar(value, span, self._kept(tag))
+        if event.anchor is not None:
+            self._remember(event.anchor, node)
         self._add(node, plain)
 
     def _quoted(self, event: Any) -> str:
         """Its text. Two escapes may be one character, as JSON writes those beyond U+FFFF: halves alone are none."""
         text: str = event.value
-        if not any("\ud800" <= character <= "\udfff" for character in text):
+        if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text):
             return text
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")

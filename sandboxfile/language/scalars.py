@@ -19,7 +19,7 @@ def plain_value(text: str) -> Value:
         return None
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
-    if len(text) > _DIGITS:
+    if text[0] not in "+-.0123456789" or len(text) > _DIGITS:
         return text
     if _INT.match(text):
         base = {"0o": 8, "0x": 16}.get(text[:2], 10)
