@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -68,20 +68,30 @@ def _is_of(applied: Applied, paths: SandboxPaths) -> bool:
 
 def _read_record(path: Path) -> Applied:
     try:
-        fields = json.loads(path.read_bytes())
-        version = fields.pop("version")
-        if version not in _READABLE:
+        version, applied = _decoded(path.read_bytes())
+        if applied is None:
             raise StateError(
                 f"the record {path} has version {version}; this program knows {RECORD_VERSION}",
                 hint="use the sbx that wrote it, or delete the sandbox with `sbx rm --force`",
             )
-        return _applied().validate_python(fields)
+        return applied
     except FileNotFoundError as exc:
         raise StateError(f"the record {path} is missing", hint="`sbx rm --force` deletes what is left") from exc
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
         raise StateError(
             f"the record {path} cannot be read: {exc}", hint="`sbx rm --force` deletes the sandbox"
         ) from exc
+
+
+@lru_cache(maxsize=4096)
+def _decoded(data: bytes) -> tuple[Any, Applied | None]:
+    """The version of a record, and what it says, None of one that is not read.
+
+    Remembered: a plan of changes reads each twice, for what was applied and for what agents can write to.
+    """
+    fields = json.loads(data)
+    version = fields.pop("version")
+    return version, _applied().validate_python(fields) if version in _READABLE else None
 
 
 # --- directories -------------------------------------------------------------------------------------------------
