@@ -182,6 +182,7 @@ class Ours:
             "SBX_HOME": str(home / "sbx"),
             "HOME": str(home),
         }
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is compiled, as terraform is
         self.layout = Layout.from_environment(self.environment, home, os.getuid())
         self.write(0)
         os.environ.update(self.environment)
