@@ -170,7 +170,8 @@ async def fork(layout: Layout, id: SandboxId, spec: DesiredSandbox, label: str |
         await create_on(layout, spec, "", beneath, setup_done=done, prepare=furnish)
     finally:
         if label is None:
-            await to_thread.run_sync(remove_checkpoint, paths, PASSING)
+            with CancelScope(shield=True):
+                await to_thread.run_sync(remove_checkpoint, paths, PASSING)
     return source.applied
 
 

@@ -13,17 +13,17 @@ import anyio
 
 from sandboxfile.errors import BuildError, BusyError, HostError, StateError
 from sandboxfile.host import history
-from sandboxfile.host.checkpoints import sweep_checkpoints
+from sandboxfile.host.checkpoints import sweep_copies
 from sandboxfile.host.copying import link_or_copy
 from sandboxfile.host.durable import sync_directory, write_atomic
-from sandboxfile.host.layout import Layout, SandboxPaths
+from sandboxfile.host.layout import CHECKPOINTS, Layout, SandboxPaths
 from sandboxfile.host.statedir import is_locked, read_record, try_lock, write_record
 from sandboxfile.host.volumes import sweep_volumes
 from sandboxfile.images.cache import MANIFEST
 from sandboxfile.images.store import ImageInfo, find_image, mark_used
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.observed import Applied
-from sandboxfile.names import BUILDS, SandboxId
+from sandboxfile.names import BUILDS, SandboxId, is_name
 from sandboxfile.vm.disks import create_overlay
 
 _NEW = ".new-"  # hidden: `sandbox_directories` does not see what is half made
@@ -177,16 +177,22 @@ def bring_back(layout: Layout, id: SandboxId) -> None:
 
 
 def sweep(layout: Layout, project: str) -> None:
-    """Remove what killed applies left: trash, and half-made sandboxes of this project (whose lock the caller holds)."""
+    """Remove what killed commands left: trash, and half-made sandboxes and copies of disks of this project.
+
+    The caller holds its lock.
+    """
     sweep_builds(layout)
     empty_trash(layout)
     sweep_volumes(layout, project)
     directory = layout.sandboxes / project
-    if directory.is_dir():
-        for entry in list(directory.iterdir()):
-            if entry.name.startswith(_NEW):
-                _remove_tree(entry)
-        sweep_checkpoints(directory)
+    if not directory.is_dir():
+        return
+    for entry in list(directory.iterdir()):
+        if entry.name.startswith(_NEW):
+            _remove_tree(entry)
+    names = {entry.name for entry in (*directory.iterdir(), *(directory / CHECKPOINTS).glob("*"))}
+    for name in sorted(filter(is_name, names)):
+        sweep_copies(layout.sandbox(SandboxId(project, name)))
 
 
 def sweep_builds(layout: Layout) -> None:

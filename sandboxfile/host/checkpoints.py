@@ -21,14 +21,15 @@ from sandboxfile.errors import BusyError, HostError, NotFoundError, StateError
 from sandboxfile.host.copying import copy_file, link_or_copy
 from sandboxfile.host.directories import checkpoint_labels
 from sandboxfile.host.durable import sync_directory, write_atomic
-from sandboxfile.host.layout import CHECKPOINTS, SandboxPaths
-from sandboxfile.host.statedir import encode_record, read_record, write_record
+from sandboxfile.host.layout import SandboxPaths
+from sandboxfile.host.statedir import encode_record, is_locked, read_record, write_record
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import is_name
 
 _BEFORE = re.compile(r"before-\d{8}-\d{6}(-\d+)?")
 PASSING = ".fork"  # no label: the copy that `sbx fork` takes away at once
 _NEW = ".new-"
+_GONE = ".gone"  # one that is being removed
 _COMING = ".coming.qcow2"  # the disk that is about to take the place of the sandbox's own
 
 
@@ -123,7 +124,7 @@ def make_checkpoint(paths: SandboxPaths, label: str, undisturbed: Callable[[], b
 
 def remove_checkpoint(paths: SandboxPaths, label: str) -> None:
     """Delete a checkpoint, whole or not at all: it is hidden first. Raises NotFoundError."""
-    target, hidden = _place(paths, label).root, paths.checkpoints / f"{_NEW}gone"
+    target, hidden = _place(paths, label).root, paths.checkpoints / _GONE
     _sweep(paths.checkpoints)
     try:
         target.rename(hidden)
@@ -133,6 +134,18 @@ def remove_checkpoint(paths: SandboxPaths, label: str) -> None:
     shutil.rmtree(hidden, ignore_errors=True)
     with suppress(OSError):  # others are in it
         paths.checkpoints.rmdir()
+
+
+def sweep_copies(paths: SandboxPaths) -> None:
+    """Remove what killed commands left of one sandbox, whose project's lock the caller holds.
+
+    A supervisor goes on copying when whoever asked it to is gone: half a checkpoint is removed where nobody runs only.
+    """
+    (paths.root / _COMING).unlink(missing_ok=True)
+    for name in (PASSING, _GONE):
+        shutil.rmtree(paths.checkpoints / name, ignore_errors=True)
+    if not is_locked(paths.lock):
+        _sweep(paths.checkpoints)
 
 
 # --- going back --------------------------------------------------------------------------------------------------
@@ -169,14 +182,8 @@ def _place(paths: SandboxPaths, label: str) -> SandboxPaths:
     return SandboxPaths(paths.checkpoints / label, paths.control)
 
 
-def sweep_checkpoints(project: Path) -> None:
-    """Remove what killed ones left in the directory of a project's sandboxes."""
-    for place in (project / CHECKPOINTS).glob("*"):
-        _sweep(place)
-
-
 def _sweep(place: Path) -> None:
-    """The same for one sandbox."""
+    """Remove what killed ones left."""
     if place.is_dir():
-        for entry in list(place.glob(f"{_NEW}*")):
+        for entry in (*place.glob(f"{_NEW}*"), place / _GONE):
             shutil.rmtree(entry, ignore_errors=True)

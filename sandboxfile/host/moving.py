@@ -28,7 +28,11 @@ def move(layout: Layout, old: SandboxId, new: SandboxId, source: str) -> None:
     applied = read_record(layout.sandbox(old))
     moved = replace(applied, spec=replace(applied.spec, id=new), source=source)
     write_atomic(layout.sandbox(old).moved_record, encode_record(moved))
-    _rename(layout, old, new)
+    try:
+        _rename(layout, old, new)
+    except BaseException:
+        layout.sandbox(old).moved_record.unlink(missing_ok=True)
+        raise
 
 
 def move_back(layout: Layout, new: SandboxId, old: SandboxId) -> None:

@@ -155,6 +155,25 @@ def test_what_is_killed_half_way_is_no_sandbox_and_swept_by_the_next_apply(layou
     create(layout)
 
 
+def test_copies_of_disks_that_killed_commands_left_are_swept_by_the_next_apply(layout):
+    create(layout)
+    paths = layout.sandbox(WEB.id)
+    paths.checkpoints.mkdir()
+    (paths.checkpoints / "mine").mkdir()
+    (paths.root / ".coming.qcow2").write_text("of a restore")
+    for name in (".fork", ".gone", ".new-half"):
+        (paths.checkpoints / name).mkdir()
+    lock = try_lock(paths.lock)
+    storage.sweep(layout, "other")
+    assert (paths.root / ".coming.qcow2").exists()
+    storage.sweep(layout, "shop")  # its supervisor may still be copying
+    assert sorted(entry.name for entry in paths.checkpoints.iterdir()) == [".new-half", "mine"]
+    assert not (paths.root / ".coming.qcow2").exists()
+    os.close(lock)
+    storage.sweep(layout, "shop")
+    assert [entry.name for entry in paths.checkpoints.iterdir()] == ["mine"]
+
+
 def test_a_leftover_is_no_hindrance_even_unswept(layout):
     (layout.sandboxes / "shop/.new-web/x").mkdir(parents=True)
     create(layout)

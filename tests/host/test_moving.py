@@ -80,6 +80,13 @@ def test_it_can_be_taken_back_until_it_is_settled(layout):
     assert not layout.sandbox(OLD).moved_record.exists()
 
 
+def test_what_cannot_be_moved_is_as_it_was(layout):
+    layout.sandbox(NEW).root.mkdir(parents=True)
+    with pytest.raises(HostError, match="already"):
+        moving.move(layout, OLD, NEW, "/f")
+    assert not layout.sandbox(OLD).moved_record.exists()
+
+
 def test_a_record_that_is_written_later_counts(layout):
     moving.move(layout, OLD, NEW, "/f")
     paths = layout.sandbox(NEW)

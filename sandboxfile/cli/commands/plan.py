@@ -24,7 +24,7 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.cli.views.plan import plan_object, render_plan
 from sandboxfile.cli.widening import add_widening_option, denied
-from sandboxfile.diagnostics import as_warnings, has_errors
+from sandboxfile.diagnostics import has_errors
 from sandboxfile.model.desired import DesiredState
 from sandboxfile.model.plan import Plan, PlanOptions
 
