@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+from . import forking
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARTIFACTS = REPOSITORY / "build" / "artifacts"
 COMMAND_TIMEOUT = 600.0  # seconds for one command: the first one of a fresh machine builds kernel and image
@@ -97,17 +99,15 @@ class Sbx:
         timeout: float = COMMAND_TIMEOUT,
     ) -> Result:
         """Run a command to its end; it must give `code` unless `any_code`."""
-        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
         started = time.monotonic()
-        done = subprocess.run(
-            [*self.argv, *arguments],
-            cwd=self.project,
-            env=self.environment,
-            capture_output=True,
-            timeout=timeout,
-            text=not binary,
-            **streams,
-        )
+        place: dict[str, Any] = {"cwd": self.project, "env": self.environment}
+        if self.wrapper:
+            assert input is None
+            argv = [*self.argv, *arguments]
+            streams = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": not binary}
+            done = subprocess.run(argv, **place, **streams, timeout=timeout)
+        else:
+            done = forking.run(arguments, **place, input=input, text=not binary, timeout=timeout)
         self._record(arguments, done, time.monotonic() - started)
         if not any_code:
             assert done.returncode == code, self.log[-1]

@@ -1,9 +1,7 @@
-"""A clean home with a project in it, `sbx` as a process there, and sandboxes that exist on disk only."""
+"""A clean home with a project in it, `sbx` as a process there (forking.py), and sandboxes that exist on disk only."""
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,8 @@ from sandboxfile.host.statedir import write_record
 from sandboxfile.model.desired import DesiredSandbox, Image
 from sandboxfile.model.observed import Applied
 from sandboxfile.names import SandboxId
+
+from .. import forking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -40,15 +40,7 @@ def cli(project, environment):
     """Run `sbx` to its end; it must give `code`."""
 
     def call(*words, code=0, cwd=project, **variables):
-        done = subprocess.run(
-            [sys.executable, "-m", "sandboxfile", *words],
-            cwd=cwd,
-            env=environment | variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = forking.run(words, cwd=cwd, env=environment | variables, timeout=120)
         assert done.returncode == code, done.stdout + done.stderr
         return done
 

@@ -2,11 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from .. import forking
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILE = """\
@@ -23,14 +23,8 @@ def validate(clean_home):
     (clean_home / "sandbox.yaml").write_text(FILE)
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "sandboxfile", "validate", *arguments],
-            cwd=clean_home,
-            env={"HOME": str(clean_home), "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        environment = {"HOME": str(clean_home), "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+        return forking.run(("validate", *arguments), cwd=clean_home, env=environment, timeout=60)
 
     return run
 

@@ -8,8 +8,6 @@ the case, and the text of the `machine` policy file. The project is `home/projec
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +29,8 @@ from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.policy import NO_POLICY
 from sandboxfile.resolve.project import resolve
 from sandboxfile.resolve.render import config, to_yaml
+
+from .. import forking
 
 GOLDEN = Path(__file__).parent / "golden"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -106,15 +106,8 @@ def test_wrong_file_stops_up_before_anything_changes(case: str, tmp_path: Path) 
     home = tmp_path.resolve() / "home"
     path = prepare(GOLDEN / case, home / "project")
     before = {entry: entry.lstat().st_mtime_ns for entry in home.rglob("*")}
-    done = subprocess.run(
-        [sys.executable, "-m", "sandboxfile", "up", "--yes"],
-        cwd=path.parent,
-        env={"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    environment = {"HOME": str(home), "PATH": os.environ["PATH"], "PYTHONPATH": str(REPOSITORY)}
+    done = forking.run(("up", "--yes"), cwd=path.parent, env=environment, timeout=60)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith((GOLDEN / case / "expected.txt").read_text().splitlines()[0])

@@ -1,9 +1,8 @@
 """`sbx import`: from files, standard input and words, into a file that `validate` accepts."""
 
-import subprocess
-import sys
-
 import pytest
+
+from ... import forking
 
 COMPOSE = "services: {web: {image: 'alpine:3', command: [sleep, inf], privileged: true, volumes: ['./src:/app:ro']}}\n"
 
@@ -80,10 +79,8 @@ def test_relative_paths_count_from_the_new_file(cli, project):
 
 
 def test_standard_input_is_read(project, environment):
-    done = subprocess.run(
-        [sys.executable, "-m", "sandboxfile", "import", "compose", "-", "-o", "-"],
-        cwd=project, env=environment, input=COMPOSE, capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
+    words = ("import", "compose", "-", "-o", "-")
+    done = forking.run(words, cwd=project, env=environment, input=COMPOSE, timeout=60)
     assert done.returncode == 0
     assert 'base: "oci:alpine:3"' in done.stdout
     assert "standard input:1:" in done.stderr

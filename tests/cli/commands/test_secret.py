@@ -1,7 +1,6 @@
 """`sbx secret`, as a user runs it. No value is ever on a screen, in an argument, or in a file that others read."""
 
 import json
-import subprocess
 import sys
 
 import pexpect
@@ -12,6 +11,8 @@ from sandboxfile.host.approvals import Approval, approve, read_approvals
 from sandboxfile.host.trust import approve as trusted
 from sandboxfile.host.trust import expose
 from sandboxfile.secrets.store import Store
+
+from ... import forking
 
 VALUE = "sk-TEST-4eC39HqLyjWDarjtT1zdp7dc"
 FILE = """\
@@ -50,15 +51,7 @@ def keep(project, environment):
     """`sbx secret set` with a value on standard input."""
 
     def call(*words, value=VALUE, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "sandboxfile", "secret", "set", *words],
-            cwd=project,
-            env=environment,
-            input=value,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+        done = forking.run(("secret", "set", *words), cwd=project, env=environment, input=value, timeout=120)
         assert done.returncode == code, done.stdout + done.stderr
         assert VALUE not in done.stdout + done.stderr
         return done
