@@ -18,17 +18,15 @@ from ..agents.standins.github import GitHub
 from ..agents.standins.google import Google
 from ..agents.standins.openai import OpenAI
 from ..agents.standins.server import Standin, Task, publish_all, running
+from .roots import CLIENTS
 from .searching import found
 
 pytestmark = pytest.mark.vm
 
 FILE = """\
 templates:
-  agents:
-    base: shell
-    packages:
-      apt: [nodejs, npm, ripgrep]
-      npm: [PACKAGES]
+  clients: CLIENTS
+  agents: {base: clients, packages: {npm: [PACKAGES]}}
 defaults: {template: agents, resources: {cpus: 2, memory: 2GiB, disk: 8GiB}}
 sandboxes:
 """
@@ -75,7 +73,7 @@ def project(module_sbx):
     for agent in TRIED:
         (module_sbx.project / agent).mkdir()
     packages = ", ".join(f'"{PACKAGES[agent]}"' for agent in TRIED)
-    module_sbx.write(FILE.replace("PACKAGES", packages) + "".join(lines))
+    module_sbx.write(FILE.replace("CLIENTS", CLIENTS).replace("PACKAGES", packages) + "".join(lines))
     return module_sbx
 
 

@@ -1,7 +1,6 @@
 """Builds whose steps run in a machine: what comes of them, what is done again, and what a kill leaves.
 
-One project for all tests. Its base has the packages of the clients' scenario, so both fetch them once; the word of each
-run is in the steps, so that none of them is in the cache beforehand.
+One project for all tests. The word of each run is in the steps, so that none of them is in the cache beforehand.
 """
 
 import json
@@ -12,11 +11,13 @@ import subprocess
 
 import pytest
 
+from .roots import CLIENTS
+
 pytestmark = pytest.mark.vm
 
 FILE = """\
 templates:
-  clients: {{packages: {{apt: [wget, python3, python3-requests, python3-pip, nodejs, npm]}}}}
+  clients: {clients}
   built:
     base: clients
     packages: {{npm: [origin-sample], pip: [origin-sample]}}
@@ -44,7 +45,7 @@ class Project:
         (sbx.project / "motd").write_text("welcome\n")
 
     def write(self, last):
-        self.sbx.write(FILE.format(word=self.word, last=last))
+        self.sbx.write(FILE.format(clients=CLIENTS, word=self.word, last=last))
 
     def build(self, code=0):
         return self.sbx("template", "build", "built", code=code).stderr

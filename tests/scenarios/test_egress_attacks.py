@@ -16,12 +16,13 @@ import pytest
 from ..egress import attacker
 from ..egress.origin import Origin
 from ..egress.traps import addresses, traps
+from .roots import CLIENTS
 
 pytestmark = [pytest.mark.vm, pytest.mark.skipif(os.getuid() != 0, reason="gives addresses to the loopback device")]
 
-FILE = """\
-templates:
-  clients: {packages: {apt: [wget, python3, python3-requests, python3-pip, nodejs, npm]}}
+FILE = (
+    f"templates: {{clients: {CLIENTS}}}\n"
+    + """\
 defaults:
   template: clients
   workspaces: [".:/lab:ro"]
@@ -32,6 +33,7 @@ sandboxes:
   open:
     policy: {mode: allow, allow: [api.example.com], block: [evil.example.org]}
 """
+)
 METADATA = "169.254.169.254"
 METADATA6 = "fd00:ec2::254"
 PUBLIC = "198.51.100.80"

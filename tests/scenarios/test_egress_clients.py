@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from .roots import CLIENTS
+
 pytestmark = pytest.mark.vm
 
-FILE = """\
-templates:
-  clients: {packages: {apt: [wget, python3, python3-requests, python3-pip, nodejs, npm]}}
+FILE = (
+    f"templates: {{clients: {CLIENTS}}}\n"
+    + """\
 sandboxes:
   box:
     template: clients
@@ -34,6 +36,7 @@ sandboxes:
         - {host: db.example.com, port: 5432, protocol: tcp}
       bypass: [pinned.example.com]
 """
+)
 BARE = (
     "env -u HTTP_PROXY -u HTTPS_PROXY -u ALL_PROXY -u NO_PROXY -u http_proxy -u https_proxy -u all_proxy -u no_proxy"
     " -u NODE_USE_ENV_PROXY "

@@ -2,11 +2,13 @@
 
 import pytest
 
+from .roots import CLIENTS
+
 pytestmark = pytest.mark.vm
 
-FILE = """\
-templates:
-  clients: {packages: {apt: [wget, python3, python3-requests, python3-pip, nodejs, npm]}}
+FILE = (
+    f"templates: {{clients: {CLIENTS}}}\n"
+    + """\
 sandboxes:
   box:
     template: clients
@@ -15,6 +17,7 @@ sandboxes:
       allow: [{preset: npm}, {preset: pip}, {preset: apt}]
       tests: {deny: ["https://example.com/"]}
 """
+)
 
 
 def test_small_packages_come_through_presets_and_everything_else_is_denied(sbx):

@@ -5,12 +5,15 @@ import platform
 
 import pytest
 
+from .roots import CLIENTS
+
 pytestmark = pytest.mark.vm
 
+PYTHON = "{packages: {apt: [python3]}}"  # as in the example that test_ports.py runs: one image for both
 FILE = """\
 name: road
 templates:
-  dev: {{base: shell, packages: {{apt: [{package}]}}}}
+  dev: {packages}
 sandboxes:
   web:
     template: dev
@@ -22,8 +25,8 @@ sandboxes:
 """
 
 
-def write(sbx, memory="512MiB", package="file", protect="false"):
-    sbx.write(FILE.format(memory=memory, package=package, protect=protect))
+def write(sbx, memory="512MiB", packages=PYTHON, protect="false"):
+    sbx.write(FILE.format(memory=memory, packages=packages, protect=protect))
 
 
 def test_a_file_becomes_a_machine_and_every_edit_has_its_price(sbx):
@@ -55,21 +58,21 @@ def test_a_file_becomes_a_machine_and_every_edit_has_its_price(sbx):
     total = int(sbx("exec", "web", "awk", "/MemTotal/{print $2}", "/proc/meminfo").stdout)
     assert total > 540 * 1024
 
-    write(sbx, memory="640MiB", package="tree", protect="true")
+    write(sbx, memory="640MiB", packages=CLIENTS, protect="true")
     refused = sbx("up", "-y", code=1)
     assert "protect" in refused.stdout + refused.stderr
     assert sbx("exec", "web", "cat", "/home/agent/kept").stdout == "kept\n"
 
     plan = sbx("plan", "--format", "json", code=1)
     assert json.loads(plan.stdout)
-    write(sbx, memory="640MiB", package="tree")
+    write(sbx, memory="640MiB", packages=CLIENTS)
     plan = sbx("plan").stdout
     assert "replace" in plan
     assert "disk" in plan
     assert "lost" in plan.lower()
     sbx("up", "-y")
     sbx("exec", "web", "test", "-e", "/home/agent/kept", code=1)
-    sbx("exec", "web", "tree", "--version")
+    sbx("exec", "web", "wget", "--version")
 
     sbx("down", "-y")
     assert json.loads(sbx("ls", "-a", "--format", "json").stdout) == []
