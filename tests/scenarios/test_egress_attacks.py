@@ -44,12 +44,10 @@ GIVEN = (f"{METADATA}/32", f"{METADATA6}/128", f"{PUBLIC}/32")
 
 @pytest.fixture(scope="module")
 def made(module_sbx, module_origin: Origin):
-    """Both sandboxes, made while this host's addresses and name servers are its own: the image comes from a mirror."""
+    """Their image, while this host's addresses and name servers are its own: it comes from a mirror."""
     module_sbx.write(FILE)
     (module_sbx.project / "attacker.py").write_bytes(Path(attacker.__file__).read_bytes())
-    module_sbx("up", "--yes")
-    module_sbx("stop", "box", "open")
-    module_sbx.wait_for(lambda: not module_sbx.processes("gateway"))
+    module_sbx("template", "build")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +96,8 @@ def boxes(made, module_sbx, module_origin: Origin, host_addresses, resolver, tmp
     module_sbx.wrapper = [
         *("unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', str(servers)),
     ]
-    module_sbx("start", "box", "open")
+    module_sbx("up", "--yes")
+    module_sbx.wrapper = []  # what is started has it, and goes on with it
 
     def attack(sandbox, way, root=False, **arguments):
         """One of the attacker's functions, inside; gives how its attempts ended."""

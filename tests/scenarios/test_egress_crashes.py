@@ -28,6 +28,15 @@ done
 """
 
 
+@pytest.fixture(scope="module")
+def narrow(module_sbx, module_origin):
+    """One machine for all tests that leave it as it was."""
+    module_sbx.write(NARROW)
+    module_sbx("up", "--yes")
+    yield module_sbx
+    module_sbx("down", "--yes")
+
+
 def get(sbx, url):
     return sbx("exec", "box", "curl", "-sS", "-m", "30", url, any_code=True)
 
@@ -76,10 +85,9 @@ def test_a_killed_gateway_comes_back_with_the_same_policy(sbx, origin, traffic):
     sbx("down", "--yes")
 
 
-def test_without_a_gateway_nothing_gets_out(sbx, origin):
+def test_without_a_gateway_nothing_gets_out(narrow, module_origin):
     """Stopped rather than killed: it is there and does nothing, so nothing is served in its place."""
-    sbx.write(NARROW)
-    sbx("up", "--yes")
+    sbx, origin = narrow, module_origin
     assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
     before = origin.hits()
     (gateway,) = sbx.processes("gateway")
@@ -91,12 +99,10 @@ def test_without_a_gateway_nothing_gets_out(sbx, origin):
     finally:
         os.kill(gateway, signal.SIGCONT)
     assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
-    sbx("down", "--yes")
 
 
-def test_a_policy_survives_restarts_of_everything(sbx, origin):
-    sbx.write(NARROW)
-    sbx("up", "--yes")
+def test_a_policy_survives_restarts_of_everything(narrow, module_origin):
+    sbx = narrow
     sbx("network", "proxy", "box", "--allow-host", "cdn.example.com", "--block-host", "api.example.com")
     for restart in ("sandbox", "supervisor", "gateway"):
         if restart == "sandbox":
@@ -111,7 +117,6 @@ def test_a_policy_survives_restarts_of_everything(sbx, origin):
         assert "sbx policy explain box https://api.example.com/" in get(sbx, "https://api.example.com/").stdout
     sbx("up", "--yes")
     assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
-    sbx("down", "--yes")
 
 
 def test_the_hosts_own_proxy_is_the_way_out(sbx, origin):
@@ -163,13 +168,11 @@ def test_a_policy_that_raises_denies(sbx, origin):
         broken.wait()
 
 
-def test_an_invalid_policy_changes_nothing(sbx, origin):
-    sbx.write(NARROW)
-    sbx("up", "--yes")
+def test_an_invalid_policy_changes_nothing(narrow, module_origin):
+    sbx = narrow
     sbx.write(NARROW.replace("api.example.com", "http://api.example.com"))
     assert "sandbox.yaml:3" in sbx("up", "--yes", code=1).stderr
     assert "http" in sbx("network", "proxy", "box", "--allow-host", "http://x", any_code=True).stderr
     assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
     sbx.write(NARROW)
     assert sbx("plan", "--detailed-exitcode").code == 0
-    sbx("down", "--yes")

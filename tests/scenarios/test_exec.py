@@ -12,8 +12,9 @@ import pytest
 pytestmark = pytest.mark.vm
 
 
-@pytest.fixture
-def box(sbx):
+@pytest.fixture(scope="module")
+def box(module_sbx):
+    sbx = module_sbx
     sbx.write("name: execs\nsandboxes:\n  box: {workspaces: [.], resources: {cpus: 2, memory: 512MiB, disk: 4GiB}}\n")
     sbx("up", "-y")
     yield sbx

@@ -16,13 +16,21 @@ def write(sbx, *workspaces):
     sbx.write(f"name: spaces\nsandboxes:\n  box:\n    {BOX}\n    workspaces:\n{listed}")
 
 
-def test_workspaces_change_while_processes_inside_go_on(sbx, tmp_path):
+@pytest.fixture(scope="module")
+def running(module_sbx):
+    """One machine for all tests that only need other workspaces: those come and go live."""
+    write(module_sbx, ".")
+    module_sbx("up", "-y")
+    yield module_sbx
+    module_sbx("down", "-y")
+
+
+def test_workspaces_change_while_processes_inside_go_on(running, tmp_path):
+    sbx = running
     docs, lib = tmp_path / "docs", tmp_path / "lib"
     for directory in (docs, lib):
         directory.mkdir()
         (directory / "file").write_text("from the host\n")
-    write(sbx, ".")
-    sbx("up", "-y")
     sbx("exec", "-d", "box", "sh", "-c", "while sleep 0.2; do date +%s.%N > beat; done")
     boot = sbx("exec", "box", "cat", "/proc/sys/kernel/random/boot_id").stdout
 
@@ -51,10 +59,11 @@ def test_workspaces_change_while_processes_inside_go_on(sbx, tmp_path):
     before = (sbx.project / "beat").read_text()
     sbx.wait_for(lambda: (sbx.project / "beat").read_text() not in ("", before))
     assert sbx("plan", "--detailed-exitcode", code=0)
-    sbx("down", "-y")
+    sbx("exec", "box", "pkill", "-f", "beat")
 
 
-def test_read_only_holds_against_root_inside_and_links_never_leave(sbx, tmp_path):
+def test_read_only_holds_against_root_inside_and_links_never_leave(running, tmp_path):
+    sbx = running
     secret = tmp_path / "secret"
     secret.write_text("host only\n")
     shown = tmp_path / "shown"
@@ -78,10 +87,10 @@ def test_read_only_holds_against_root_inside_and_links_never_leave(sbx, tmp_path
     sbx("exec", "box", "ln", "-s", str(secret), "out")
     sbx("exec", "box", "sh", "-c", "echo overwritten > out", any_code=True)
     assert secret.read_text() == "host only\n"
-    sbx("down", "-y")
 
 
-def test_what_is_outside_the_workspaces_does_not_exist_inside(sbx, tmp_path):  # T1 and T4
+def test_what_is_outside_the_workspaces_does_not_exist_inside(running, tmp_path):  # T1 and T4
+    sbx = running
     outside = tmp_path / "outside"
     outside.write_text("x")
     write(sbx, ".")
@@ -99,10 +108,10 @@ def test_what_is_outside_the_workspaces_does_not_exist_inside(sbx, tmp_path):  #
     made = sbx.project / "d/from-guest"
     assert made.read_text() == "in\n"
     assert made.stat().st_uid == os.getuid()
-    sbx("down", "-y")
 
 
-def test_a_repository_is_clean_inside_and_its_files_keep_their_owner(sbx):
+def test_a_repository_is_clean_inside_and_its_files_keep_their_owner(running):
+    sbx = running
     repository = sbx.project / "repo"
     repository.mkdir()
     for number in range(2000):
@@ -121,7 +130,6 @@ def test_a_repository_is_clean_inside_and_its_files_keep_their_owner(sbx):
     assert subprocess.run([*git, "status", "--porcelain"], capture_output=True, check=True).stdout == b""
     owners = {path.lstat().st_uid for path in repository.rglob("*")}
     assert owners == {os.getuid()}
-    sbx("down", "-y")
 
 
 def test_the_sandbox_file_and_git_hooks_are_read_only_inside(sbx):
@@ -152,7 +160,8 @@ def test_the_sandbox_file_and_git_hooks_are_read_only_inside(sbx):
     sbx("down", "-y")
 
 
-def test_no_setuid_file_can_be_left_on_the_host(sbx):
+def test_no_setuid_file_can_be_left_on_the_host(running):
+    sbx = running
     write(sbx, ".")
     sbx("up", "-y")
     for user in ("agent", "root"):
@@ -163,4 +172,3 @@ def test_no_setuid_file_can_be_left_on_the_host(sbx):
     assert not (sbx.project / "node").exists()
     status = json.loads(sbx("status", "box", "--format", "json").stdout)
     assert status["status"] == "running"
-    sbx("down", "-y")
