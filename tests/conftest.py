@@ -27,6 +27,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ARTIFACTS = REPOSITORY / "build" / "artifacts"
 COMMAND_TIMEOUT = 600.0  # seconds for one command: the first one of a fresh machine builds kernel and image
 WAIT_TIMEOUT = 90.0
+# Files that take minutes, the longest first: one of them begun last would be waited for alone. The first of those with
+# machines make the images that the others need.
+LONGEST = (
+    *("test_lives_first", "test_lives_second", "test_mistakes", "test_convergence", "test_reconcile", "test_secret"),
+    *("test_docker", "test_egress_clients", "test_crashes", "test_template_failures", "test_ordinary_user"),
+    *("test_egress_attacks", "test_agents", "test_builds", "test_main_road", "test_templates", "test_credentials"),
+    *("test_egress_crashes", "test_base", "test_trust", "test_checkpoints", "test_volumes", "test_drift"),
+    *("test_life", "test_egress_presets", "test_workspaces", "test_sessions", "test_ports", "test_python_api"),
+)
 
 
 @dataclass
@@ -284,6 +293,11 @@ def _keep(runner: Sbx, name: str) -> None:
             kept = target / path.relative_to(runner.state)
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, kept)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,6 +22,21 @@ def test_ci_runs_what_the_readme_says():
     assert commands == ["CI=true exec scripts/test"]
 
 
+def test_tests_with_machines_are_where_the_script_looks_for_them():
+    (line,) = [line for line in (REPOSITORY / "scripts/test").read_text().splitlines() if "-m vm" in line]
+    places = [REPOSITORY / word for word in line.split() if word.startswith("tests/")]
+    mark = "pytest.mark." + "vm"
+    found = [path for path in (REPOSITORY / "tests").rglob("*.py") if mark in path.read_text()]
+    assert len(found) > 30
+    assert not [path for path in found if not any(path.is_relative_to(place) for place in places)]
+
+
+def test_the_files_that_take_longest_are_there():
+    from .conftest import LONGEST
+
+    assert not set(LONGEST) - {path.stem for path in (REPOSITORY / "tests").rglob("test_*.py")}
+
+
 def test_a_python_that_is_too_old_is_passed_over(tmp_path):
     old = tmp_path / "python3"
     old.write_text("#!/bin/sh\nexit 1\n")
