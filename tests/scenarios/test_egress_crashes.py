@@ -8,6 +8,9 @@ import threading
 
 import pytest
 
+from sandboxfile.host.layout import Layout
+from sandboxfile.host.statedir import is_locked
+
 pytestmark = pytest.mark.vm
 
 FILE = """\
@@ -154,6 +157,7 @@ def test_a_policy_that_raises_denies(sbx, origin):
     sbx.wait_for(lambda: not sbx.processes("gateway"))
     broken = subprocess.Popen([sys.executable, "-c", BROKEN], env=sbx.environment, stderr=subprocess.DEVNULL)
     try:
+        sbx.wait_for(lambda: is_locked(Layout(sbx.state, sbx.cache, sbx.root / "run").gateway_lock))
         sbx("start", "box")
         assert broken.poll() is None
         assert get(sbx, "https://api.example.com/").stdout == "hello from the origin\n"
