@@ -189,7 +189,7 @@ socket.onmessage = event => { console.log(event.data); socket.close() }
 socket.onerror = event => { console.log("error", event.message); process.exit(1) }
 """
     # node's own WebSocket knows no proxy variables: it takes the transparent way in both cases
-    result = box(f"{prefix}node --experimental-websocket -e {shlex.quote(script)}", timeout=60)
+    result = box(f"{prefix}node --experimental-websocket -e {shlex.quote(script)}")
     assert result.stdout.strip() == "over a socket", result
 
 
