@@ -56,10 +56,12 @@ def run(
         to_reply.close()
         for descriptor in (theirs, to_out, to_err):
             os.close(descriptor)
-    with reply, ThreadPoolExecutor(3) as pool:
+    pool = ThreadPoolExecutor(3)
+    with reply:
         pid = int.from_bytes(_exactly(reply, 4), signed=True)
         pool.submit(_feed, feed, input.encode() if isinstance(input, str) else input or b"")
         said = [pool.submit(_read, descriptor, text) for descriptor in (out, err)]
+        pool.shutdown(wait=False)
         reply.settimeout(timeout)
         try:
             code = int.from_bytes(_exactly(reply, 4), signed=True)
