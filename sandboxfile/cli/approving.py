@@ -15,12 +15,11 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.diagnostics import visible
 from sandboxfile.cli.views.secrets import source_text
 from sandboxfile.cli.views.text import table
-from sandboxfile.diagnostics import Diagnostics, warning
+from sandboxfile.diagnostics import Diagnostics, as_warnings, warning
 from sandboxfile.errors import SandboxfileError
 from sandboxfile.host.approvals import Approval, approvals_needed, approve, read_approvals
 from sandboxfile.model.credential import SecretSource
 from sandboxfile.model.desired import DesiredSandbox
-from sandboxfile.planning.fit import as_warnings
 from sandboxfile.policy.patterns import PatternProblem, parse_pattern
 
 HEADER = ("SECRET", "SOURCE", "MAY GO TO", "FROM")

@@ -14,7 +14,7 @@ import anyio
 import pytest
 import trio
 import trio.testing
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandboxfile.errors import BusyError, HostError, StateError
@@ -82,6 +82,7 @@ applied = st.builds(Applied, specs, words, words, st.integers(0, 9))
 EXAMPLE = Applied(DesiredSandbox(ID, "shell", Image("d" * 64)), "/p/sandbox.yaml", "2026-01-01T00:00:00Z", 0)
 
 
+@settings(deadline=None)
 @given(applied)
 def test_what_is_written_is_read(tmp_path_factory, record):
     root = tmp_path_factory.getbasetemp() / "records"
