@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sandboxfile import pipeline
 from sandboxfile.cli import exits
-from sandboxfile.cli.approving import unready
 from sandboxfile.cli.planning_options import (
     add_checkpoint_option,
     add_frozen_option,
@@ -75,8 +74,10 @@ def _exit_code(plan: Plan, args: argparse.Namespace, console: Console) -> int:
 
 def show(plan: Plan, args: argparse.Namespace, console: Console) -> None:
     """The plan, what its secrets lack, and which of its files are in doubt, in every format."""
-    specs = pipeline.users_of_secrets([plan], this_layout())
-    plan = replace(plan, diagnostics=(*plan.diagnostics, *unready(specs, args)))
+    if specs := pipeline.users_of_secrets([plan], this_layout()):
+        from sandboxfile.cli.approving import unready
+
+        plan = replace(plan, diagnostics=(*plan.diagnostics, *unready(specs, args)))
     doubts = doubts_of(plan)
     if args.format == "json":
         write_json(plan_object(plan, doubts), console)
