@@ -158,7 +158,7 @@ def test_what_is_killed_half_way_is_no_sandbox_and_swept_by_the_next_apply(layou
 def test_copies_of_disks_that_killed_commands_left_are_swept_by_the_next_apply(layout):
     create(layout)
     paths = layout.sandbox(WEB.id)
-    paths.checkpoints.mkdir()
+    paths.checkpoints.mkdir(parents=True)
     (paths.checkpoints / "mine").mkdir()
     (paths.root / ".coming.qcow2").write_text("of a restore")
     for name in (".fork", ".gone", ".new-half"):
