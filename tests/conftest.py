@@ -25,7 +25,7 @@ from . import forking
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ARTIFACTS = REPOSITORY / "build" / "artifacts"
-COMMAND_TIMEOUT = 600.0  # seconds for one command: the first one of a fresh machine builds kernel and image
+COMMAND_TIMEOUT = 1200.0  # seconds for one command: the first one of a fresh machine builds kernel and image
 WAIT_TIMEOUT = 90.0
 # Files that take minutes, the longest first: one of them begun last would be waited for alone. The first of those with
 # machines make the images that the others need.
