@@ -11,6 +11,7 @@ from .asking import Intent
 from .checks import Broken
 from .fake_host import FakeHost
 from .fake_supervisor import Box, Disk
+from .pools import PROJECT
 
 
 def left_alone(host: FakeHost, intent: Intent, before: Mapping[SandboxId, tuple[Disk | None, Applied | None]]) -> None:
@@ -38,6 +39,6 @@ def as_it_was(host: FakeHost, before: Before, there: Mapping[SandboxId, Box], al
             raise Broken(f"{was.id} runs, or does not, unlike before")
 
     ids = {was.id for was in before.sandboxes}
-    others = [box.record for id, box in host.boxes.items() if id not in ids and box.record]
+    others = [b.record for id, b in host.boxes.items() if id not in ids and id.project == PROJECT and b.record]
     if any(record.created_at >= before.at and (allow_destroy or not record.spec.protect) for record in others):
         raise Broken("something was made since, and is there")

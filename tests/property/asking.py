@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.plan import Plan, PlanOptions
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 from sandboxfile.planning.snapshot import concerned
 
 from .fake_host import FakeHost
@@ -15,6 +15,7 @@ from .files import SCALED
 from .histories import Round
 from .pools import PROJECT
 
+FILE_WORK = ("checkpoint", "drop checkpoint", "restore", "restore keeping", "fork", "rename", "adopt")
 VERBS = ("start", "stop", "restart", "remove")  # planned from what is there, whatever the file says
 VOLUME_IN_USE = "Volume in use"
 
@@ -34,9 +35,12 @@ class Intent:
     deletes_any: bool = False
     allow_destroy: bool = False
     volumes: bool = False
+    project: str = PROJECT
 
     def means(self, id: SandboxId) -> bool:
         """Whether this sandbox may be changed."""
+        if id.project != self.project:
+            return False
         orphan = id not in {spec.id for spec in self.desired.sandboxes}
         return self.scope is None or id.name in self.scope or (self.action == "up" and orphan and self.deletes_any)
 
@@ -67,6 +71,10 @@ def intent_of(round: Round, desired: DesiredState) -> Intent:
         return Intent(desired, round.action, named, frozenset(), True, allowed, volumes)
     if round.action == "delete volumes":
         return Intent(desired, round.action, frozenset(), volumes=True)
+    if round.action == "remove fork":
+        return Intent(desired, round.action, None, deletes_any=True, allow_destroy=allowed, project=UNMANAGED)
+    if round.action in FILE_WORK:
+        return Intent(desired, round.action, frozenset())
     anew = frozenset(_meant_by(file, round.anew))
     deletes = round.remove_orphans and not round.only
     return Intent(desired, "up", _chosen(file, round), anew, deletes, allowed)
@@ -102,7 +110,7 @@ def wrong_in(plan: Plan, intent: Intent, boxes: Mapping[SandboxId, Box]) -> Iter
     ids = {id for step in plan.steps if (id := concerned(step.operation)) is not None}
     kind = "sandbox "
     told = {c.subject.removeprefix(kind): c.action for c in plan.changes if c.subject.startswith(kind)}
-    for id in sorted(ids | {SandboxId(PROJECT, name) for name in told}):
+    for id in sorted(ids | {SandboxId(plan.project, name) for name in told}):
         if not intent.means(id):
             yield f"{id} is to be changed, and only {intent.scope} were asked for"
     if intent.action == "up":
@@ -140,7 +148,7 @@ def refusals_of_up(host: FakeHost, intent: Intent) -> tuple[set[str], set[str]]:
 
 
 def _refusals(host: FakeHost, intent: Intent) -> Iterator[str]:
-    records = {id: box.record for id, box in host.boxes.items()}
+    records = {id: box.record for id, box in host.boxes.items() if id.project == PROJECT}
     source = intent.desired.source
     if any(r is not None and r.source != source and r.source in host.files for r in records.values()):
         yield "Project name in use"

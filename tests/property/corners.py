@@ -44,11 +44,25 @@ def crossroads() -> list[History]:
         new,
         History(1, (there,), (Round(), Round(action="stop"), Round())),
         History(1, (there,), (Round(), Round(action="down"))),
+        *_of_files(),
         *(
             History(1, (there,), (Round(), Round(edits=tuple(Edit("web", *item) for item in fields.items()))))
             for fields in changed
         ),
     ]
+
+
+def _of_files() -> Iterator[History]:
+    """Ways to checkpoints and back, and to other names."""
+    api = sandbox("api", setup=COMMANDS[:2], workspaces=WORKSPACES[1:3])
+    waiting = sandbox("db", depends_on=(Dependency("api"),))
+    there, stop, keep = Round(), Round(action="stop"), Round(action="checkpoint")
+    fork = Round(action="fork", label="b", volumes=True)
+    yield History(1, (api,), (there, keep))
+    yield History(1, (api,), (there, stop, keep, there, stop, Round(action="restore keeping")))
+    yield History(1, (api,), (there, stop, fork))
+    yield History(1, (api, waiting), (there, stop, keep, Round(action="rename")))
+    yield History(1, (api,), (there, stop, fork, Round(action="adopt")))
 
 
 def corners() -> list[History]:
@@ -69,6 +83,7 @@ def corners() -> list[History]:
         *_of_what_is_meant(plain),
         *_of_volumes_deleted(plain),
         *_of_saved_plans(plain),
+        *_of_checkpoints(plain),
         History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
         History(1, (kept,), (Round(), Round(action="remove"))),
         History(1, (plain, sandbox("db")), (Round(), Round(edits=other_image, only=("web",)))),
@@ -142,3 +157,44 @@ def _of_saved_plans(plain: DesiredSandbox) -> Iterator[History]:
             yield History(1, file, (there, saving, replace(begin, strikes=(Strike(False, 1, kind, 1),)), apply))
     yield History(1, file, (Round(action="save plan"), apply))
     yield History(1, file, (Round(action="save plan"), there, apply))
+
+
+def _of_checkpoints(plain: DesiredSandbox) -> Iterator[History]:
+    """Kept, gone back to, gone with its sandbox, put aside with it; forks, other names."""
+    there, stop, keep, other = (Round(), *(Round(action=each) for each in ("stop", "checkpoint", "fork")))
+    restore, keeping = Round(action="restore"), Round(action="restore keeping")
+    kept = replace(plain, protect=True)
+    anew = Round(edits=(Edit("web", "image", IMAGES[1]),), pause=100.0)
+    larger = Round(edits=(Edit("web", "resources", Resources(1, GIB, 16 * GIB)),))
+    setup = replace(plain, setup=COMMANDS[:2])
+    failed = Round(strikes=(Strike(True, 1, "fail in setup"),))
+    yield History(1, (plain,), (there, keep, keep, Round(action="drop checkpoint"), keep))
+    yield History(1, (plain,), (there, keep, larger, restore))
+    yield History(1, (kept,), (there, keep, restore, keeping, replace(restore, allow_destroy=True)))
+    yield History(1, (plain,), (there, keep, anew, Round(action="rollback", pause=100.0), restore))
+    yield History(1, (plain,), (there, keep, Round(action="remove"), there))
+    yield History(
+        1,
+        (plain,),
+        (there, keep, Round(action="save plan", anew=("web",)), replace(keep, label="b"), Round(action="apply plan")),
+    )
+    yield History(1, (setup,), (failed, keep, there, restore, there))
+    yield History(1, (setup,), (there, stop, keep, Round(edits=(Edit("web", "setup", COMMANDS),)), restore))
+    for kind in ("die in copying", "disturb copying", "pause", "stop", "kill"):
+        for point in range(1, 5):
+            yield History(1, (plain,), (there, replace(keep, strikes=(Strike(True, point, kind, point),)), there, keep))
+    for full in (replace(plain, policy=POLICIES[2], ports=(Port(8080, 80),)), kept):
+        yield History(1, (full,), (there, other, replace(other, label="b", volumes=True), Round(action="adopt")))
+        yield History(1, (full,), (there, keep, other, there, Round(action="adopt"), there))
+    api, waiting = sandbox("api"), replace(plain, depends_on=(Dependency("api"),))
+    name = Round(action="rename")
+    yield History(1, (api, waiting), (there, keep, name, there, name, keep))
+    yield History(1, (api, waiting), (there, stop, keep, name, name))
+    yield History(1, (api, sandbox("db")), (there, name, Round(action="rename", which=1)))
+    for kind in ("kill client", "cancel client", "fail"):
+        for point in range(1, 8):
+            struck = (Strike(True, point, kind),)
+            yield History(1, (plain,), (there, stop, keep, replace(restore, strikes=struck), there))
+            yield History(1, (plain,), (there, stop, keep, Round(action="drop checkpoint", strikes=struck), there))
+            yield History(1, (plain,), (there, stop, replace(other, label="b", volumes=True, strikes=struck), there))
+            yield History(1, (api, waiting), (there, stop, replace(name, strikes=struck), name, there))

@@ -13,6 +13,7 @@ from .asking import VOLUME_IN_USE, intent_of, options_of
 from .checks import Broken, differences, setup_problem
 from .fake_supervisor import Disk, Supervisor
 from .histories import Round
+from .keeping import no_leftovers
 from .life import Life
 from .pools import GIB, PROJECT
 
@@ -38,6 +39,9 @@ async def end(life: Life, seed: int) -> None:
     if outcome is None or not outcome.ok:
         raise Broken(f"the apply fails: {outcome}, plan {plan}")
     _no_more_than_planned(life, plan, before)
+    life.host.directories.write_all()
+    life.keeping.must_be_whole()
+    no_leftovers(life.layout)
     _as_the_file_says(life, round)
     await _nothing_left_to_do(life, round)
     await _take_down(life, volumes=seed % 2 == 0)
@@ -47,11 +51,13 @@ async def _give_in(life: Life, refusals: set[str], round: Round) -> Round:
     """Do what the refusals' hints say."""
     boxes = life.host.boxes
     if "Unreadable sandbox" in refusals:
-        names = tuple(id.name for id, box in boxes.items() if box.record is None)
+        names = tuple(id.name for id, box in boxes.items() if box.record is None and id.project == PROJECT)
         await life.carry_out(Round(action="remove", only=names, allow_destroy=True))
     if VOLUME_IN_USE in refusals:
         intent = intent_of(round, life.desired)
-        await life.carry_out(Round(action="stop", only=tuple(id.name for id in boxes if not intent.means(id))))
+        await life.carry_out(
+            Round(action="stop", only=tuple(id.name for id in boxes if id.project == PROJECT and not intent.means(id)))
+        )
     if "Disk cannot shrink" in refusals:
         life.written = tuple(_not_smaller(life, spec) for spec in life.written)
     if "Profile not asked for" in refusals:
@@ -106,7 +112,7 @@ async def _nothing_left_to_do(life: Life, round: Round) -> None:
     if life.host.changes != changes:
         raise Broken("planning changed something")
     wanted = {spec.id for spec in life.file}
-    if set(plan.orphans) != life.host.boxes.keys() - wanted:
+    if set(plan.orphans) != {id for id in life.host.boxes if id.project == PROJECT} - wanted:
         raise Broken(f"orphans: {plan.orphans}")
     if life.layout.journal(PROJECT).exists():
         raise Broken("a journal is left")
@@ -117,7 +123,11 @@ async def _take_down(life: Life, *, volumes: bool) -> None:
     before = {name: volume.content for name, volume in life.host.volumes.disks.items()}
     outcome = await life.carry_out(Round(action="down", allow_destroy=True, volumes=volumes))
     life.guard.must_hold()
+    await life.carry_out(Round(action="remove fork", allow_destroy=True))
+    life.guard.must_hold()
     if outcome is None or not outcome.ok or life.host.boxes or life.host.half_made:
         raise Broken(f"something is left after down: {outcome} {life.host.boxes}")
+    if list(life.layout.sandboxes.glob("*/*")) or any(life.layout.trash.iterdir()):
+        raise Broken("directories are left after down")
     if {name: volume.content for name, volume in life.host.volumes.disks.items()} != ({} if volumes else before):
         raise Broken(f"volumes after down: {life.host.volumes.disks}")

@@ -15,6 +15,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,10 +26,11 @@ import pytest
 import trio
 
 from sandboxfile import pipeline
-from sandboxfile.applying import drivers, machines, storage
+from sandboxfile.applying import checkpoints, drivers, following, machines, storage
 from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import BuildError, BusyError, ControlError, HostError, MachineError, StateError
+from sandboxfile.host import copying
 from sandboxfile.host.layout import Layout, SandboxPaths
 from sandboxfile.model.desired import Condition, DesiredSandbox
 from sandboxfile.model.observed import Applied, ObservedSandbox, ObservedState
@@ -38,12 +40,14 @@ from sandboxfile.observe import compared
 from sandboxfile.policy.command import PolicyEdit, edited
 
 from .attempt import ATTEMPT, Strike
-from .fake_history import FakeHistory, now, remembered_by
+from .fake_files import FakeFiles, labels_of
+from .fake_history import FakeHistory, moment, no_more, now, remembered_by
 from .fake_supervisor import Box, Disk, Supervisor
 from .fake_volumes import FakeVolumes
 from .pools import KEY
 
 BY_COMMAND = "pypi.example.com"
+really_sweep = storage.sweep
 
 
 class FakeHost:
@@ -52,15 +56,18 @@ class FakeHost:
     def __init__(self, layout: Layout, nursery: trio.Nursery, seed: int) -> None:
         self.layout, self.nursery = layout, nursery
         self.boxes: dict[SandboxId, Box] = {}
-        self.volumes, self.history = FakeVolumes(self), FakeHistory(self.boxes)
+        self.directories = FakeFiles(self)
+        self.volumes, self.history = FakeVolumes(self), FakeHistory(self.boxes, self.directories, layout)
         self.images: dict[str, str] = {}
         self.platform = False
         self.half_made: set[SandboxId] = set()
         self.files: set[str] = set()
         self.violations: list[str] = []
         self.armed: set[str] = set()  # what befalls the next setup command
+        self.died_in_copying = False
         self.changes = 0
         self.may_delete: Callable[[SandboxId], str | None] = lambda id: None
+        self.may_become: Callable[[SandboxId, Disk], str | None] = lambda id, disk: None
         self.may_delete_volume: Callable[[str], str | None] = lambda name: None
         self.other_apply: Callable[[int], None] = lambda which: None
         self._random = random.Random(seed)
@@ -76,15 +83,16 @@ class FakeHost:
         attempt = ATTEMPT.get()
         if attempt is not None:
             for blow in attempt.next_blows():
-                self._strike(blow)
+                self.strike(blow)
         await anyio.lowlevel.checkpoint()
         if attempt is not None and attempt.take_failure():
             raise MachineError("it failed, as things do")
 
-    def _strike(self, blow: Strike) -> None:
+    def strike(self, blow: Strike) -> None:
+        """Somebody else does something."""
         self.changes += 1
         match blow.kind:
-            case "die in setup" | "fail in setup":
+            case "die in setup" | "fail in setup" | "die in copying" | "disturb copying":
                 self.armed.add(blow.kind)
             case "other apply":
                 self.other_apply(blow.target)
@@ -95,7 +103,10 @@ class FakeHost:
                 self.platform = False
             case _ if self.boxes:
                 ids = sorted(self.boxes)
-                self._strike_box(blow.kind, self.boxes[ids[blow.target % len(ids)]])
+                id = ids[blow.target % len(ids)]
+                self._strike_box(blow.kind, self.boxes[id])
+                if self.directories.working:
+                    self.directories.write_down(id, self.boxes[id])
 
     def _strike_box(self, kind: str, box: Box) -> None:
         if kind == "delete disk":
@@ -123,6 +134,8 @@ class FakeHost:
 
     def observe_now(self, project: str) -> ObservedState:
         """The same, with time standing still."""
+        if self.directories.working:
+            self.directories.read_back()
         boxes = {id: box for id, box in sorted(self.boxes.items()) if id.project == project}
         sources = {box.record.source for box in boxes.values() if box.record is not None}
         return ObservedState(
@@ -140,10 +153,16 @@ class FakeHost:
         if supervisor is None or supervisor.hanging:
             status: Any = "stopped" if supervisor is None else "unresponsive"
             asleep = supervisor is None and box.asleep
-            return ObservedSandbox(id, status, box.record, None, whole, problem, asleep=asleep)
-        machine = supervisor.status()
-        found = ObservedSandbox(id, machine.health, box.record, machine, whole, problem, supervisor.outdated)
-        return compared(found, os.environ)
+            found = ObservedSandbox(id, status, box.record, None, whole, problem, asleep=asleep)
+        else:
+            machine = supervisor.status()
+            found = ObservedSandbox(id, machine.health, box.record, machine, whole, problem, supervisor.outdated)
+        return replace(compared(found, os.environ), checkpoints=self.checkpoints(id))
+
+    def checkpoints(self, id: SandboxId) -> int:
+        """How many a sandbox has."""
+        box = self.boxes[id]
+        return len(labels_of(self.layout.sandbox(id))) if box.sure or box.perhaps else 0
 
     # --- files of sandboxes --------------------------------------------------------------------------------------
 
@@ -168,7 +187,13 @@ class FakeHost:
         self.put_record(box, applied)
 
     def put_record(self, box: Box, applied: Applied) -> None:
-        """Write a record, and note on the disk what that means for its setup."""
+        """Write a record."""
+        self.note_record(box, applied)
+        if self.directories.working:
+            self.directories.write_down(applied.spec.id, box)
+
+    def note_record(self, box: Box, applied: Applied) -> None:
+        """It is written, and on the disk that means something for its setup."""
         self.changes += 1
         supervisor = box.supervisor
         if supervisor is not None and supervisor.ready.is_set() and not supervisor.failure:
@@ -198,7 +223,8 @@ class FakeHost:
         disk = Disk(spec.resources.disk, spec.image.digest, spec.setup, None if spec.setup else ())
         content = self.images[spec.image.digest]
         self.boxes[spec.id] = Box(Applied(spec, source, now(), 0, content), disk)
-        self._sockets[self.layout.sandbox(spec.id).control] = spec.id
+        self.directories.made(spec.id, self.boxes[spec.id])
+        self.see_sockets()
         self.changes += 1
         await self.point()
 
@@ -215,12 +241,24 @@ class FakeHost:
         gone = self.boxes.pop(id)
         self.history.drop_kept(layout, id)
         if keep and self.history.counts(gone.record):
-            self.history.aside[id] = gone
+            self.history.put_aside(id, gone)
+        else:
+            self.directories.gone(layout.sandbox(id).root)
         self.changes += 1
         await self.point()
 
     def sweep(self, layout: Layout, project: str) -> None:
+        """The real thing, too, for what commands left that work on files."""
         self.half_made.clear()
+        really_sweep(layout, project)
+
+    def new_box(self, inode: int) -> Box:
+        """One whose directory was found."""
+        return Box(None, None, inode=inode)
+
+    def see_sockets(self) -> None:
+        """Each where its sandbox's name puts it."""
+        self._sockets = {self.layout.sandbox(id).control: id for id in self.boxes}
 
     async def grow_disk(self, path: Path, size: int) -> None:
         await self.point()
@@ -269,8 +307,11 @@ class FakeHost:
         ATTEMPT.set(None)
         await trio.sleep(self.takes(0.1))
         box = self.boxes.get(id)
-        if box is not None and box.supervisor is None and box.record is not None:
-            box.supervisor, box.asleep = Supervisor(self, box, box.record.spec), False
+        lock = self.directories.lock(id) if box is not None else None
+        if box is not None and lock is not None and box.record is None:
+            self.directories.unlock(lock)
+        elif box is not None and lock is not None and box.record is not None:
+            box.supervisor, box.asleep = Supervisor(self, box, box.record.spec, lock), False
             await box.supervisor.live()
         self._children[pid] = False
 
@@ -300,9 +341,11 @@ class FakeHost:
     ) -> Message:
         with trio.move_on_after(math.inf if timeout is None else timeout):
             await self.point()
-            await self._listener(path).ask(message)
+            supervisor = self._listener(path)
+            await supervisor.ask(message)
             await self.point()
-            return messages.Done()
+            asked = isinstance(message, messages.GetStatus)
+            return messages.StatusReply(supervisor.status()) if asked else messages.Done()
         raise ControlError("the supervisor did not answer in time")
 
     async def wait_for(self, paths: SandboxPaths, id: SandboxId, condition: Condition, show: Any) -> None:
@@ -355,4 +398,19 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
         patch.setattr(drivers, "wait_for", host.wait_for)
         patch.setattr(drivers, "_change_volume", host.volumes.change)
         remembered_by(host.history, host.boxes, patch.setattr)
-        yield
+        patch.setattr("sandboxfile.host.review.remember", no_more)
+        host.directories.strike_points(patch.setattr, copying)
+        work_on_files(host, patch.setattr)
+        try:
+            yield
+        finally:
+            host.directories.close()
+
+
+def work_on_files(host: FakeHost, patch: Callable[..., None]) -> None:
+    """Under what works on the files of sandboxes itself."""
+    patch(checkpoints, "request", host.request)
+    patch(checkpoints, "grow_disk", host.directories.grow_disk)
+    patch(following, "request", host.request)
+    patch(storage, "create_overlay", host.directories.create_overlay)
+    patch(storage, "datetime", SimpleNamespace(UTC=UTC, datetime=SimpleNamespace(now=lambda _: moment())))

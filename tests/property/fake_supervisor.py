@@ -1,5 +1,6 @@
 """The supervisor of one sandbox with its machine, its guest and its disk, as data that lives in virtual time."""
 
+import pickle
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -8,13 +9,15 @@ import trio
 from sandboxfile.control import messages
 from sandboxfile.control.messages import Message
 from sandboxfile.errors import CommandError, ControlError, GuestError, HostError, MachineError, SandboxfileError
+from sandboxfile.host.checkpoints import make_checkpoint
 from sandboxfile.model.desired import Command, Condition, DesiredSandbox, Mount, Port, Workspace
 from sandboxfile.model.fingerprint import fingerprint
 from sandboxfile.model.observed import Applied, Check, Machine, MainProcess
 from sandboxfile.model.policy import Layer, Policy
 from sandboxfile.secrets.tags import tag
 
-from .attempt import ATTEMPT
+from .attempt import ATTEMPT, Attempt, Strike
+from .fake_files import WORKING, Kept, Killed
 
 if TYPE_CHECKING:
     from .fake_host import FakeHost
@@ -38,6 +41,8 @@ class Disk:
     disturbed: bool = False  # a setup command was cut off, failed, or the list was edited before it was through
     edited: bool = False
     done: int = 0  # commands of the first list that are recorded as done
+    marks: list[int] = field(default_factory=list)  # what was done on it
+    machine: int = 0  # the machine id on it
 
 
 @dataclass(eq=False)
@@ -54,6 +59,18 @@ class Box:
     known: list[DesiredSandbox] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
     asleep: bool = False
+    # As a directory: what was last written there, what must be kept there, and what may have come of a killed client.
+    inode: int = 0
+    written: Applied | None = None
+    content: bytes = b""
+    sure: dict[str, Kept] = field(default_factory=dict)
+    perhaps: dict[str, list[Kept]] = field(default_factory=dict)
+
+    @property
+    def as_kept(self) -> Kept:
+        """What a copy of the disk has that is made now."""
+        assert self.record is not None
+        return Kept(pickle.dumps(self.disk), self.record.spec.setup)
 
 
 class Reply:
@@ -68,8 +85,8 @@ class Reply:
 class Supervisor:
     """A process that holds a lock, and its machine."""
 
-    def __init__(self, host: "FakeHost", box: Box, spec: DesiredSandbox) -> None:
-        self.host, self.box, self.spec, self.disk = host, box, spec, box.disk
+    def __init__(self, host: "FakeHost", box: Box, spec: DesiredSandbox, lock: int) -> None:
+        self.host, self.box, self.spec, self.disk, self._lock = host, box, spec, box.disk, lock
         self.cpus, self.memory = spec.resources.cpus, spec.resources.memory
         self.health = "starting"
         self.listening = self.paused = self.hanging = self.outdated = self.dead = False
@@ -111,10 +128,30 @@ class Supervisor:
         self.ports, self.mounts = self.spec.ports, set(self.spec.mounts)
         self.devices.update({workspace.target: workspace for workspace in self.spec.workspaces})
         await self._work(self.host.takes(2))
+        self._become_another()
         self.hold_to(self.spec.policy)
         if self.health == "starting":
             self.health = "running"
         self.ready.set()
+
+    def _become_another(self) -> None:
+        """As `supervisor.identity`."""
+        assert self.disk is not None
+        copied = self.host.layout.sandbox(self.spec.id).copied
+        if copied.exists() or not self.disk.machine:
+            self.host.changes += 1
+            self.disk.machine = self.host.changes
+            copied.unlink(missing_ok=True)
+        self.mark()
+
+    def mark(self) -> None:
+        """Somebody works inside."""
+        if self.disk is not None and self.ready_to_work:
+            self.disk.marks.append(self.host.changes)
+
+    @property
+    def ready_to_work(self) -> bool:
+        return not (self.dead or self.paused or self.hanging)
 
     def end(self) -> None:
         """The lock is free: supervisor, machine and file servers are gone. Clients' connections close."""
@@ -122,6 +159,7 @@ class Supervisor:
             return
         self.dead, self.health, self.box.supervisor = True, "stopping", None
         self.host.volumes.release(self)
+        self.host.directories.unlock(self._lock)
         for event in (self.ready, self.gone, *(reply.come for reply in self._replies)):
             event.set()
         self._stir()
@@ -310,8 +348,35 @@ class Supervisor:
                 await self._settle(message)
             case messages.AttachVolume() | messages.DetachVolume():
                 await self._change_volume(message)
+            case messages.CopyDisk(label):
+                async with self._turn:
+                    await self._copy_disk(label)
             case _:
                 await self._change_shortly(message)
+
+    async def _copy_disk(self, label: str) -> None:
+        """It stands still meanwhile; it may be killed in the middle of it, or not have stood still."""
+        await trio.sleep(self.host.takes(1))
+        await self._until_not_hanging()
+        if self.dead or self.box.record is None or self.box.disk is None:
+            raise MachineError("the sandbox is stopping")
+        self.host.directories.write_down(self.spec.id, self.box)
+        self.box.perhaps.setdefault(label, []).append(self.box.as_kept)
+        armed, place = self.host.armed, self.host.changes % 6 + 1
+        fate = (Strike(True, place, "kill client"),) if "die in copying" in armed else ()
+        disturbed = "disturb copying" in armed
+        armed -= {"die in copying", "disturb copying"}
+        tokens = ATTEMPT.set(Attempt(fate)), WORKING.set(True)
+        try:
+            make_checkpoint(self.host.layout.sandbox(self.spec.id), label, lambda: not disturbed)
+        except Killed:
+            self.host.died_in_copying = True
+            self.end()
+        finally:
+            ATTEMPT.reset(tokens[0])
+            WORKING.reset(tokens[1])
+            if disturbed:
+                self.box.perhaps[label].pop()
 
     async def _change_volume(self, message: messages.AttachVolume | messages.DetachVolume) -> None:
         match message:

@@ -1,5 +1,7 @@
 """The sandbox file of a history, as it is resolved: edited, scaled, and without what the language refuses."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from sandboxfile.model.desired import Dependency, DesiredSandbox, Volume
@@ -10,6 +12,41 @@ from .histories import Edit
 from .pools import GIB, PROJECT
 
 SCALED = "web"  # which comes last, so that nothing depends on it
+FORK = "copy"  # what a fork is called, and what was adopted of it
+# The other name of what may be renamed; by either the order stays.
+OTHERS = {"api": "apse", "apse": "api", "db": "dbms", "dbms": "db"}
+
+
+def text_of(names: Mapping[str, str]) -> str:
+    """The file as far as names go: what the sandboxes of the history are called."""
+    return json.dumps(dict(names))
+
+
+def renamed_in(text: str, old: str, new: str) -> str:
+    return text_of({each: new if name == old else name for each, name in json.loads(text).items()})
+
+
+def adopted_in(text: str) -> str:
+    return text_of({**json.loads(text), FORK: FORK})
+
+
+def called(file: tuple[DesiredSandbox, ...], names: Mapping[str, str]) -> tuple[DesiredSandbox, ...]:
+    """The file with the names that its sandboxes have now."""
+    found = file
+    for old, new in names.items():
+        if old != new:
+            found = tuple(
+                waiting_for(replace(spec, id=replace(spec.id, name=new)) if spec.id.name == old else spec, old, new)
+                for spec in found
+            )
+    return found
+
+
+def waiting_for(spec: DesiredSandbox, old: str, new: str) -> DesiredSandbox:
+    """The same with what it depends on called otherwise."""
+    return replace(
+        spec, depends_on=tuple(replace(each, name=new) if each.name == old else each for each in spec.depends_on)
+    )
 
 
 def edited(file: tuple[DesiredSandbox, ...], edits: tuple[Edit, ...]) -> tuple[DesiredSandbox, ...]:

@@ -28,6 +28,7 @@ class Guard:
         self.executing = 0
         self.open: dict[str, None] = {}
         self._records: dict[SandboxId, Applied | None] = {}
+        self._checkpoints: dict[SandboxId, int] = {}
         host.may_delete, host.may_delete_volume = self.may_delete, self.may_delete_volume
 
     def check(self, holds: bool, otherwise: str) -> None:
@@ -50,10 +51,11 @@ class Guard:
     async def _execute(self, really: Any, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
         watch = Watch(plan, parallel, self.check, lambda: self._fingerprint(plan), self._host.boxes)
         self.executing += 1
-        self.open = watch.open
-        self.check(self.executing == 1, "two applies of one project at once")
+        self.open = watch.open if plan.project == PROJECT else {}  # another one has another journal
+        self.check(self.executing == 1 or plan.project != PROJECT, "two applies of one project at once")
         token = PLAN.set(plan)
         self._records = {id: box.record for id, box in self._host.boxes.items()}
+        self._checkpoints = {id: self._host.checkpoints(id) for id in self._host.boxes}
 
         def note(event: Event) -> None:
             watch.see(event)
@@ -68,15 +70,18 @@ class Guard:
         return outcome
 
     def _fingerprint(self, plan: Plan) -> str:
-        return observation_fingerprint(self._host.observe_now(PROJECT), plan.steps)
+        return observation_fingerprint(self._host.observe_now(plan.project), plan.steps)
 
     def may_delete(self, id: SandboxId) -> str | None:
         """What is wrong with deleting this one now, if anything is."""
         plan, intent = PLAN.get(), INTENT.get()
         if plan is None or intent is None:
             return f"{id} is deleted outside of any plan"
-        if not any(change.loses_disk and change.subject == f"sandbox {id.name}" for change in plan.changes):
+        told = [change for change in plan.changes if change.loses_disk and change.subject == f"sandbox {id.name}"]
+        if not told:
             return f"the disk of {id} is lost, and the plan did not say so"
+        if told[0].checkpoints != self._checkpoints.get(id, 0):
+            return f"checkpoints of {id} are lost, and the plan did not say so"
         wanted = {spec.id: spec for spec in intent.desired.sandboxes}
         if not intent.means(id):
             return f"{id} is deleted, and only {intent.scope} were asked for"

@@ -19,10 +19,12 @@ KINDS = (
     *("unplug",) * 3, *("pause",) * 2, "resume", "hang", "stop", "delete disk", "spoil record", "exit main", "outdate",
     "die in setup", "fail in setup", "lose cache", *("command policy",) * 2, *("lose gateway",) * 2, "other policy",
     "refuse policy", "close ports", *("sleep",) * 2, "unplug volume", *("rotate key",) * 2,
+    "die in copying", "disturb copying",
 )  # fmt: skip
 ACTIONS = (
     *("up",) * 14, *("down",) * 2, "start", "stop", "restart", "remove", "move file", *("rollback",) * 2,
-    "delete volumes", *("save plan",) * 2, *("apply plan",) * 3,
+    "delete volumes", *("save plan",) * 2, *("apply plan",) * 3, *("checkpoint",) * 4, "drop checkpoint",
+    *("restore",) * 3, "restore keeping", *("fork",) * 2, "remove fork", *("rename",) * 2, "adopt",
 )  # fmt: skip
 
 
@@ -41,7 +43,8 @@ class Round:
     timeout, `pause` goes before the command, `thought` between its plan and the user's yes. `undo`: the file is first
     put back to what it was before the last round. `volume`: the file's volumes have at least so many GiB from now on.
     `scale`: so many of `web` from now on, 0 for one that is not scaled. `only` is what is named, `anew` what
-    `--replace` names; `volumes` is that of `down`.
+    `--replace` names; `volumes` is that of `down`, and `--no-start` of `fork`. `which` sandbox a command is for
+    that works on files; `label` of a checkpoint.
     """
 
     undo: bool = False
@@ -59,6 +62,8 @@ class Round:
     volume: int = 1
     scale: int | None = None
     thought: float = 0.0
+    which: int = 0
+    label: str = "a"
     strikes: tuple[Strike, ...] = ()
 
 
@@ -107,6 +112,8 @@ def histories() -> st.SearchStrategy[History]:
         scale=st.sampled_from((None,) * 10 + (0, 1, 2)),
         pause=st.sampled_from((0.0, 0.0, 0.3, 50.0)),
         thought=st.sampled_from((0.0, 0.0, 100.0)),
+        which=st.integers(0, 6),
+        label=st.sampled_from(("a", "b")),
         strikes=strikes.map(tuple),
     )
     files = st.builds(

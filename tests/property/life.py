@@ -1,8 +1,10 @@
 """A project and its user: edits of its file, and commands, each of whose plans is looked at."""
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -14,10 +16,11 @@ from sandboxfile.errors import SandboxfileError, StaleError
 from sandboxfile.model.desired import DesiredSandbox, DesiredState
 from sandboxfile.model.events import Outcome
 from sandboxfile.model.plan import Plan, PlanOptions
-from sandboxfile.names import SandboxId, VolumeId
+from sandboxfile.names import UNMANAGED, SandboxId, VolumeId
 
 from .aftermath import as_it_was, left_alone
 from .asking import (
+    FILE_WORK,
     INTENT,
     PLAN,
     VERBS,
@@ -30,16 +33,17 @@ from .asking import (
 )
 from .attempt import ATTEMPT, Attempt
 from .checks import Broken
+from .fake_files import Killed
 from .fake_host import FakeHost
-from .files import edited, rightly, scaled, volumes
+from .files import FORK, called, edited, rightly, scaled, text_of, volumes
 from .guard import Guard
 from .histories import History, Round
-from .pools import PROJECT, TEMPLATES
+from .keeping import Keeping
+from .pools import NAMES, PROJECT, TEMPLATES
 from .saving import Saved, essence, plan_in, read_unmoved, save, surroundings
 
 _ATTEMPTS = 5  # as the command line: how often a plan that others overtook is made anew
 _GIVES_UP = 3000.0  # seconds after which a person presses Ctrl-C
-_FILES = ("/p/sandbox.yaml", "/q/sandbox.yaml")
 Make = Callable[[], Awaitable[list[Plan]]]
 
 
@@ -48,19 +52,29 @@ class Life:
 
     def __init__(self, history: History, host: FakeHost) -> None:
         self.host, self.layout = host, host.layout
-        self.source = _FILES[0]
+        self._files = [str(self.layout.state.parent / name / "sandbox.yaml") for name in ("p", "q")]
+        for file in self._files:
+            Path(file).parent.mkdir()
+        self.source = self._files[0]
         self.host.files.add(self.source)
+        self.names = {name: name for name in NAMES}
         self.written = self.written_before = rightly(history.file)
         self.volume, self.scale = 1, 0
         self.saved: Saved | None = None
         self.places: list[int] = []
         self.others = 0
-        self.guard = Guard(host)
+        self.guard, self.keeping = Guard(host), Keeping(self)
+        self._write_text()
         host.other_apply = self._other_apply
 
     @property
     def file(self) -> tuple[DesiredSandbox, ...]:
-        return scaled(self.written, self.scale)
+        return scaled(called(self.written, self.names), self.scale)
+
+    @property
+    def text(self) -> str:
+        """What is in the file, as far as names go."""
+        return Path(self.source).read_text()
 
     @property
     def desired(self) -> DesiredState:
@@ -72,11 +86,14 @@ class Life:
         """One round of a history."""
         await trio.sleep(round.pause)
         self._edit(round)
+        for supervisor in (box.supervisor for box in self.host.boxes.values() if box.supervisor is not None):
+            supervisor.mark()
+        only, anew = (tuple(self.names.get(name, name) for name in each) for each in (round.only, round.anew))
         names = {spec.id.name for spec in self.file} | {spec.service for spec in self.file}
         round = replace(
             round,
-            only=tuple(name for name in round.only if name in names),
-            anew=tuple(name for name in round.anew if name in names),
+            only=tuple(name for name in only if name in names),
+            anew=tuple(name for name in anew if name in names),
         )
         intent = intent_of(round, self.desired)
         if intent.action == "up" and not intent.deletes_any:
@@ -89,7 +106,7 @@ class Life:
         self.guard.must_hold()
         if not quiet or self.others:
             return
-        if round.action != "apply plan":
+        if round.action not in ("apply plan", "restore", "restore keeping", "rename", "adopt"):
             left_alone(self.host, intent, as_they_were)
         if before is not None and outcome is not None and outcome.ok:
             as_it_was(self.host, before, there, round.allow_destroy)
@@ -101,15 +118,60 @@ class Life:
         self.scale = self.scale if round.scale is None else round.scale
         if round.action == "move file":
             self.host.files.discard(self.source)
-            self.source = _FILES[1 - _FILES.index(self.source)]
+            Path(self.source).unlink()
+            self.source = self._files[1 - self._files.index(self.source)]
             self.host.files.add(self.source)
+        self._write_text()
+
+    def _write_text(self) -> None:
+        adopted = any(spec.id.name == FORK for spec in self.written)
+        Path(self.source).write_text(text_of({**self.names, **({FORK: FORK} if adopted else {})}))
+
+    def see_text(self) -> None:
+        """What a command has written into the file."""
+        names = json.loads(self.text)
+        box = self.host.boxes.get(SandboxId(PROJECT, FORK))
+        if names.pop(FORK, None) and not any(spec.id.name == FORK for spec in self.written):
+            if box is None or box.record is None:
+                raise Broken("the file has a sandbox that is not adopted")
+            self.written = (*self.written, box.record.spec)
+        self.names = names
+
+    async def nothing_to_do(self) -> bool:
+        """Whether `up` would change nothing."""
+        plan = await pipeline.make_plan(self.desired, self.layout, PlanOptions())
+        return not (plan.steps or plan.changes or plan.diagnostics)
+
+    async def keeps(self, name: str) -> bool:
+        """Whether `up` would go on with a sandbox as it is."""
+        plan = await pipeline.make_plan(self.desired, self.layout, PlanOptions(only=(name,)))
+        told = [change.action for change in plan.changes if change.subject == f"sandbox {name}"]
+        return not {*told} & {"create", "replace", "delete"}
 
     async def _act(self, round: Round, intent: Intent) -> Outcome | None:
         if round.action == "save plan":
             return await self._attempt(partial(self._save, round, intent), intent, round)
         if round.action == "apply plan" and (saved := self.saved) is not None:
             return await self._attempt(partial(self._apply_saved, saved, round), saved.intent, round)
+        if round.action in FILE_WORK:
+            quiet = not (round.strikes or self.others)
+            return await self._attempt(partial(self._work_on_files, round, quiet), intent, round)
         return await self.carry_out(round)
+
+    async def _work_on_files(self, round: Round, quiet: bool) -> None:
+        await self.keeping.run(round, quiet=quiet)
+
+    async def carry_out_verb(self, verb: Any, ids: list[SandboxId], round: Round) -> int:
+        """As a command does it on its way, with its exit code."""
+        (id,) = ids
+        intent = Intent(self.desired, verb, frozenset({id.name}), project=id.project)
+        token = INTENT.set(intent)
+        try:
+            make = partial(pipeline.make_verb_plans, verb, ids, self.layout)
+            outcome = await self._plan_and_apply(make, replace(round, thought=0.0))
+        finally:
+            INTENT.reset(token)
+        return 0 if outcome is not None and outcome.ok else 1
 
     async def carry_out(self, round: Round) -> Outcome | None:
         """Plan and apply as the command line does it with --yes. None when refused, struck down or overtaken."""
@@ -126,9 +188,13 @@ class Life:
             if round.action == "delete volumes":
                 ids = [VolumeId(PROJECT, name) for name in self.host.volumes.disks]
                 return await pipeline.make_volume_deletions(ids, layout)
+            if round.action == "remove fork":
+                ids_ = [SandboxId(UNMANAGED, FORK)]
+                return await pipeline.make_verb_plans("remove", ids_, layout, allow_destroy=round.allow_destroy)
             if round.action in VERBS:
                 verb: Any = round.action
-                ids_ = [SandboxId(PROJECT, name) for name in sorted(meant_there(round.only))] or sorted(self.host.boxes)
+                there = sorted(id for id in self.host.boxes if id.project == PROJECT)
+                ids_ = [SandboxId(PROJECT, name) for name in sorted(meant_there(round.only))] or there
                 return await pipeline.make_verb_plans(verb, ids_, layout, allow_destroy=round.allow_destroy)
             return [await pipeline.make_plan(desired, layout, options_of(round))]
 
@@ -145,7 +211,7 @@ class Life:
         try:
             with attempt.scope, trio.move_on_after(_GIVES_UP):
                 outcome = await work()
-        except SandboxfileError:
+        except (SandboxfileError, OSError, Killed):
             outcome = None
         finally:
             ATTEMPT.reset(tokens[0])
@@ -215,7 +281,7 @@ class Life:
     def _other_apply(self, which: int) -> None:
         """Another user of the same project, with this file, an earlier one, or one that protects all of it."""
         desired = self.desired
-        earlier = scaled(self.written_before, self.scale)
+        earlier = scaled(called(self.written_before, self.names), self.scale)
         if which % 3 == 1:
             desired = replace(desired, sandboxes=earlier)
         if which % 3 == 2:

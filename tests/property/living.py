@@ -56,7 +56,7 @@ async def _live(history: History, root: Path) -> list[int]:
             host = FakeHost(layout, nursery, history.seed)
             with beneath_the_real_thing(host):
                 life = Life(history, host)
-                with life.guard.watching():
+                with life.guard.watching(), life.keeping.patched():
                     for round in history.rounds:
                         await life.go_on(round)
                     await end(life, history.seed)

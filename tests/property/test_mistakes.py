@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import Phase, given, settings
 
-from sandboxfile.applying import drivers, executor, journal, machines
-from sandboxfile.host import statedir
+from sandboxfile.applying import checkpoints, drivers, executor, journal, machines, storage
+from sandboxfile.cli.commands import adopt, fork, rename, restore
+from sandboxfile.host import checkpoints as host_checkpoints
+from sandboxfile.host import moving, statedir
 from sandboxfile.planning import (
     changes,
     ordering,
@@ -161,6 +163,45 @@ MUTATIONS = [
         "pass",
     ),
     Mutation("done setup not recorded", Supervisor._run_setup, "self._record_setup_done(index + 1)", "pass"),
+    # checkpoints, forks, other names
+    Mutation("a copy of a disk that moved", host_checkpoints.make_checkpoint, "if not undisturbed():", "if False:"),
+    Mutation(
+        "a checkpoint given away",
+        host_checkpoints.coming_disk,
+        "copy_file(checkpoint.paths.disk, coming)",
+        "checkpoint.paths.disk.rename(coming)",
+    ),
+    Mutation(
+        "a record ahead of its disk", host_checkpoints.put_in_place, "if setup_done < applied", "if None is applied"
+    ),
+    Mutation(
+        "half a checkpoint left", host_checkpoints.remove_checkpoint, "target.rename(hidden)", "shutil.rmtree(target)"
+    ),
+    Mutation("a running disk copied from outside", checkpoints.checkpoint, "if is_locked(paths.lock):", "if 0:"),
+    Mutation("a restored disk too small", checkpoints.restore, "await grow_disk(coming, spec.resources.disk)", "pass"),
+    Mutation("a fork that is its origin", checkpoints.fork, "new.copied.touch()", "pass"),
+    Mutation(
+        "halves of disks left", storage.sweep, "sweep_copies(layout.sandbox(SandboxId(project, entry.name)))", "pass"
+    ),
+    Mutation("`restore --keep` keeps nothing", restore.run, "if args.keep:", "if False:"),
+    Mutation("`restore` of what is protected", restore.run, "read_record(paths).spec.protect", "False"),
+    Mutation("`restore` stops for good", restore.run, "if ran else exits.OK", "if False else exits.OK"),
+    Mutation("a fork with ports", fork.forked, "ports=(), ", ""),
+    Mutation(
+        "a fork free of what is enforced",
+        fork.run,
+        "refreshed(old.policy, loaded.desired.sandboxes[0].policy)",
+        "old.policy",
+    ),
+    Mutation("a name not taken back", rename.rename, "moving.move_back(layout, new, old)", "pass"),
+    Mutation("a name not in the file", rename.rename, "editing.write(renaming.proposal)", "pass"),
+    Mutation("old names waited for", rename.rename, "await follow(layout, old, new)", "pass"),
+    Mutation(
+        "a name that is not taken left beside", moving.move, "moved_record.unlink(missing_ok=True)", "moved_record"
+    ),
+    Mutation("adopted into no file", adopt.adopt, "_write(adoption.proposal)", "pass"),
+    Mutation("lost checkpoints not said", sandbox.converge, ", checkpoints=found.checkpoints", ""),
+    Mutation("checkpoints made since not seen", snapshot._steady, "if not is_lost:", "if True:"),
     Mutation("records not written", FakeHost.put_record, "old, box.record = box.record, applied", "old = box.record"),
 ]
 
