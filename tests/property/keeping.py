@@ -71,6 +71,7 @@ class Keeping:
         self._comes: list[Kept] = []  # what the disk may be instead, and of what size
         self._size = 0
         self._came = False
+        self.struck = False
         self._messy = False  # since somebody was killed in the middle of something
 
     # --- what is put in the place of something -------------------------------------------------------------------
@@ -244,8 +245,8 @@ class Keeping:
         )  # fmt: skip
 
     def _must_succeed(self, round: Round, id: SandboxId, before: Before) -> bool:
-        """Whether nothing stands in the way."""
-        if not before.whole or before.box.record is None:
+        """Whether nothing stands in the way: of what once was struck, something may still be going on."""
+        if self.struck or not before.whole or before.box.record is None:
             return False
         match round.action:
             case "checkpoint":

@@ -102,6 +102,7 @@ class Life:
         there = {**self.host.boxes, **self.host.history.aside}
         as_they_were = {id: (box.disk, box.record) for id, box in self.host.boxes.items()}
         quiet = not (round.strikes or self.others)
+        self.keeping.struck |= not quiet
         outcome = await self._act(round, intent)
         self.guard.must_hold()
         if not quiet or self.others:
