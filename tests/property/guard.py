@@ -50,7 +50,7 @@ class Guard:
 
     async def _execute(self, really: Any, plan: Plan, drivers: Any, emit: Any, *, parallel: int) -> Outcome:
         watch = Watch(plan, parallel, self.check, lambda: self._fingerprint(plan), self._host.boxes)
-        self.executing += 1
+        self.executing += plan.project == PROJECT
         self.open = watch.open if plan.project == PROJECT else {}  # another one has another journal
         self.check(self.executing == 1 or plan.project != PROJECT, "two applies of one project at once")
         token = PLAN.set(plan)
@@ -64,7 +64,7 @@ class Guard:
         try:
             outcome: Outcome = await really(plan, drivers, note, parallel=parallel)
         finally:
-            self.executing -= 1
+            self.executing -= plan.project == PROJECT
             PLAN.reset(token)
         watch.agree(outcome)
         return outcome
