@@ -16,6 +16,7 @@ from .histories import Round
 from .pools import PROJECT
 
 FILE_WORK = ("checkpoint", "drop checkpoint", "restore", "restore keeping", "fork", "rename", "adopt")
+FOR_GOOD = ("down", "remove", "remove fork")  # delete checkpoints, too
 VERBS = ("start", "stop", "restart", "remove")  # planned from what is there, whatever the file says
 VOLUME_IN_USE = "Volume in use"
 

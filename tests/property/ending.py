@@ -5,12 +5,14 @@ from dataclasses import replace
 import trio
 
 from sandboxfile import pipeline
+from sandboxfile.host.checkpoints import remove_checkpoint
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.plan import Plan
-from sandboxfile.names import SandboxId
+from sandboxfile.names import UNMANAGED, SandboxId
 
 from .asking import VOLUME_IN_USE, intent_of, options_of
 from .checks import Broken, differences, setup_problem
+from .fake_host import really_sweep
 from .fake_supervisor import Disk, Supervisor
 from .histories import Round
 from .keeping import no_leftovers
@@ -127,7 +129,14 @@ async def _take_down(life: Life, *, volumes: bool) -> None:
     life.guard.must_hold()
     if outcome is None or not outcome.ok or life.host.boxes or life.host.half_made:
         raise Broken(f"something is left after down: {outcome} {life.host.boxes}")
-    if list(life.layout.sandboxes.glob("*/*")) or any(life.layout.trash.iterdir()):
-        raise Broken("directories are left after down")
+    life.keeping.must_be_whole()  # what outlived its sandbox outlives this
+    for id, shelf in life.host.shelves.items():
+        for label in sorted(shelf.sure):
+            remove_checkpoint(life.layout.sandbox(id), label)
+    really_sweep(life.layout, UNMANAGED)
+    if found := [path for path in life.layout.sandboxes.rglob("*") if not path.is_dir()]:
+        raise Broken(f"after down there are {found}")
+    if any(life.layout.trash.iterdir()):
+        raise Broken("the trash is full after down")
     if {name: volume.content for name, volume in life.host.volumes.disks.items()} != ({} if volumes else before):
         raise Broken(f"volumes after down: {life.host.volumes.disks}")

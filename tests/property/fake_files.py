@@ -12,13 +12,14 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandboxfile.errors import StateError
 from sandboxfile.host.layout import SandboxPaths
 from sandboxfile.host.statedir import encode_record, hold_lock, read_record, write_record
+from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.names import SandboxId
 
 from .attempt import ATTEMPT
@@ -39,10 +40,20 @@ class Killed(BaseException):
 
 @dataclass(frozen=True)
 class Kept:
-    """What a checkpoint must have: a disk as it was, and the setup that was being run on it."""
+    """What a checkpoint must have: a disk as it was, and what the sandbox was by its record then."""
 
     disk: bytes
-    setup: tuple[Any, ...]
+    spec: DesiredSandbox
+
+
+@dataclass(eq=False)
+class Shelf:
+    """The checkpoints of one name, whatever becomes of its sandbox: what must be there, and what may have come of a
+    killed client.
+    """
+
+    sure: dict[str, Kept] = field(default_factory=dict)
+    perhaps: dict[str, list[Kept]] = field(default_factory=dict)
 
 
 def story(content: bytes) -> tuple[Any, ...]:
@@ -56,14 +67,29 @@ class FakeFiles:
     def __init__(self, host: "FakeHost") -> None:
         self._host, self._layout = host, host.layout
         self.working = 0
+        self.at_work: Callable[[], None] = lambda: None  # when a command has the lock
         self._locks: set[int] = set()
 
     # --- sandboxes as directories --------------------------------------------------------------------------------
 
     def made(self, id: SandboxId, box: "Box") -> None:
-        root = self._layout.sandbox(id).root
-        root.mkdir(mode=0o700, parents=True)
-        box.inode = root.stat().st_ino
+        paths = self._layout.sandbox(id)
+        paths.root.mkdir(mode=0o700, parents=True)
+        box.inode = paths.root.stat().st_ino
+        assert box.disk is not None
+        for path in beneath(paths):
+            path.hardlink_to(self._cached(box.disk.image, path.name))
+
+    def _cached(self, digest: str, name: str) -> Path:
+        """A file of an image, which says of which one it is."""
+        path = self._layout.images / digest / name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(digest)
+        return path
+
+    def lose_cache(self) -> None:
+        shutil.rmtree(self._layout.images, ignore_errors=True)
 
     def gone(self, place: Path) -> None:
         shutil.rmtree(place)
@@ -114,24 +140,24 @@ class FakeFiles:
             if content:
                 paths.disk.write_bytes(content)
             box.content = content
-        for path in (paths.base, paths.tree, paths.image):
-            if not path.exists():
-                path.write_bytes(path.name.encode())
         if box.asleep:
             paths.asleep.touch()
         else:
             paths.asleep.unlink(missing_ok=True)
 
     def read_back(self) -> None:
-        """What a command has made of them. A directory that is called otherwise is the same box."""
+        """What a command has made of them. A directory that is called otherwise is the same box, and so is one in the
+        place of another one that is not there any more.
+        """
         boxes = self._host.boxes
         known = {box.inode: box for box in boxes.values()}
+        roots = [root for root in sorted(self._layout.sandboxes.glob("*/*")) if not root.name.startswith(".")]
+        there = {SandboxId(root.parent.name, root.name): root.stat().st_ino for root in roots}
         found = {}
-        for root in sorted(self._layout.sandboxes.glob("*/*")):
-            if root.name.startswith("."):
-                continue
-            id, inode = SandboxId(root.parent.name, root.name), root.stat().st_ino
-            found[id] = known[inode] if inode in known else self._host.new_box(inode)
+        for id, inode in there.items():
+            exchanged = boxes[id] if id in boxes and boxes[id].inode not in there.values() else None
+            found[id] = known.get(inode) or exchanged or self._host.new_box(inode)
+            found[id].inode = inode
             self._fill(id, found[id], is_here=boxes.get(id) is found[id])
         boxes.clear()
         boxes.update(found)
@@ -183,6 +209,7 @@ class FakeFiles:
         self.write_all()
         token = WORKING.set(True)
         self.working += 1
+        self.at_work()
         try:
             yield
         finally:
@@ -206,10 +233,11 @@ class FakeFiles:
 
     # --- places to be struck at ----------------------------------------------------------------------------------
 
-    def strike_points(self, patch: Callable[[Any, str, Any], None], copying: Any) -> None:
+    def strike_points(self, patch: Callable[[Any, str, Any], None], copying: Any, checkpoints: Any) -> None:
         """Make each change of files a place."""
         for name in (*_MAKING, *_UNMAKING):
             patch(os, name, self._struck(getattr(os, name), name in _MAKING))
+        patch(checkpoints, "exchange", self._struck(checkpoints.exchange, makes=True))
         patch(copying, "_FICLONE", 0)  # no file system shares blocks by this: the same places everywhere
         really = copying._copy_data
 
@@ -247,6 +275,11 @@ class FakeFiles:
 
 
 # --- what must be in them ----------------------------------------------------------------------------------------
+
+
+def beneath(paths: SandboxPaths) -> tuple[Path, Path, Path]:
+    """What a disk stands on."""
+    return paths.base, paths.tree, paths.image
 
 
 def labels_of(paths: SandboxPaths) -> set[str]:

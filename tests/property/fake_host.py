@@ -40,7 +40,7 @@ from sandboxfile.observe import compared
 from sandboxfile.policy.command import PolicyEdit, edited
 
 from .attempt import ATTEMPT, Strike
-from .fake_files import FakeFiles, labels_of
+from .fake_files import FakeFiles, Shelf, labels_of
 from .fake_history import FakeHistory, moment, no_more, now, remembered_by
 from .fake_supervisor import Box, Disk, Supervisor
 from .fake_volumes import FakeVolumes
@@ -56,6 +56,7 @@ class FakeHost:
     def __init__(self, layout: Layout, nursery: trio.Nursery, seed: int) -> None:
         self.layout, self.nursery = layout, nursery
         self.boxes: dict[SandboxId, Box] = {}
+        self.shelves: dict[SandboxId, Shelf] = {}
         self.directories = FakeFiles(self)
         self.volumes, self.history = FakeVolumes(self), FakeHistory(self.boxes, self.directories, layout)
         self.images: dict[str, str] = {}
@@ -66,7 +67,7 @@ class FakeHost:
         self.armed: set[str] = set()  # what befalls the next setup command
         self.died_in_copying = False
         self.changes = 0
-        self.may_delete: Callable[[SandboxId], str | None] = lambda id: None
+        self.may_delete: Callable[[SandboxId, bool], str | None] = lambda id, checkpoints: None
         self.may_become: Callable[[SandboxId, Disk], str | None] = lambda id, disk: None
         self.may_delete_volume: Callable[[str], str | None] = lambda name: None
         self.other_apply: Callable[[int], None] = lambda which: None
@@ -101,7 +102,10 @@ class FakeHost:
             case "lose cache":
                 self.images.clear()
                 self.platform = False
+                self.directories.lose_cache()
             case _ if self.boxes:
+                if self.directories.working:
+                    self.directories.read_back()
                 ids = sorted(self.boxes)
                 id = ids[blow.target % len(ids)]
                 self._strike_box(blow.kind, self.boxes[id])
@@ -161,8 +165,11 @@ class FakeHost:
 
     def checkpoints(self, id: SandboxId) -> int:
         """How many a sandbox has."""
-        box = self.boxes[id]
-        return len(labels_of(self.layout.sandbox(id))) if box.sure or box.perhaps else 0
+        return len(labels_of(self.layout.sandbox(id))) if self.shelves else 0
+
+    def shelf(self, id: SandboxId) -> Shelf:
+        """Where its checkpoints are noted."""
+        return self.shelves.setdefault(id, Shelf())
 
     # --- files of sandboxes --------------------------------------------------------------------------------------
 
@@ -236,8 +243,13 @@ class FakeHost:
             return
         if box.supervisor is not None:
             raise BusyError(f"the sandbox {id} is running")
-        if (wrong := self.may_delete(id)) is not None:
+        if (wrong := self.may_delete(id, checkpoints)) is not None:
             self.violations.append(wrong)
+        if checkpoints:
+            storage.discard_checkpoints(layout, id)
+            storage.empty_trash(layout)
+            self.shelves.pop(id, None)
+            await self.point()
         gone = self.boxes.pop(id)
         self.history.drop_kept(layout, id)
         if keep and self.history.counts(gone.record):
@@ -399,7 +411,7 @@ def beneath_the_real_thing(host: FakeHost) -> Iterator[None]:
         patch.setattr(drivers, "_change_volume", host.volumes.change)
         remembered_by(host.history, host.boxes, patch.setattr)
         patch.setattr("sandboxfile.host.review.remember", no_more)
-        host.directories.strike_points(patch.setattr, copying)
+        host.directories.strike_points(patch.setattr, copying, checkpoints)
         work_on_files(host, patch.setattr)
         try:
             yield

@@ -59,18 +59,16 @@ class Box:
     known: list[DesiredSandbox] = field(default_factory=list)
     confirmed: list[str] = field(default_factory=list)
     asleep: bool = False
-    # As a directory: what was last written there, what must be kept there, and what may have come of a killed client.
+    # As a directory: which one, and what was last written there.
     inode: int = 0
     written: Applied | None = None
     content: bytes = b""
-    sure: dict[str, Kept] = field(default_factory=dict)
-    perhaps: dict[str, list[Kept]] = field(default_factory=dict)
 
     @property
     def as_kept(self) -> Kept:
         """What a copy of the disk has that is made now."""
         assert self.record is not None
-        return Kept(pickle.dumps(self.disk), self.record.spec.setup)
+        return Kept(pickle.dumps(self.disk), self.record.spec)
 
 
 class Reply:
@@ -361,7 +359,8 @@ class Supervisor:
         if self.dead or self.box.record is None or self.box.disk is None:
             raise MachineError("the sandbox is stopping")
         self.host.directories.write_down(self.spec.id, self.box)
-        self.box.perhaps.setdefault(label, []).append(self.box.as_kept)
+        shelf = self.host.shelf(self.spec.id)
+        shelf.perhaps.setdefault(label, []).append(self.box.as_kept)
         armed, place = self.host.armed, self.host.changes % 6 + 1
         fate = (Strike(True, place, "kill client"),) if "die in copying" in armed else ()
         disturbed = "disturb copying" in armed
@@ -376,7 +375,7 @@ class Supervisor:
             ATTEMPT.reset(tokens[0])
             WORKING.reset(tokens[1])
             if disturbed:
-                self.box.perhaps[label].pop()
+                shelf.perhaps[label].pop()
 
     async def _change_volume(self, message: messages.AttachVolume | messages.DetachVolume) -> None:
         match message:

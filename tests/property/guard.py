@@ -14,7 +14,7 @@ from sandboxfile.model.plan import DeleteSandbox, Plan
 from sandboxfile.names import SandboxId
 from sandboxfile.planning import observation_fingerprint
 
-from .asking import INTENT, PLAN
+from .asking import FOR_GOOD, INTENT, PLAN
 from .checks import Broken, Watch
 from .fake_host import FakeHost
 from .pools import PROJECT
@@ -72,7 +72,7 @@ class Guard:
     def _fingerprint(self, plan: Plan) -> str:
         return observation_fingerprint(self._host.observe_now(plan.project), plan.steps)
 
-    def may_delete(self, id: SandboxId) -> str | None:
+    def may_delete(self, id: SandboxId, checkpoints: bool) -> str | None:
         """What is wrong with deleting this one now, if anything is."""
         plan, intent = PLAN.get(), INTENT.get()
         if plan is None or intent is None:
@@ -80,8 +80,10 @@ class Guard:
         told = [change for change in plan.changes if change.loses_disk and change.subject == f"sandbox {id.name}"]
         if not told:
             return f"the disk of {id} is lost, and the plan did not say so"
-        if told[0].checkpoints != self._checkpoints.get(id, 0):
-            return f"checkpoints of {id} are lost, and the plan did not say so"
+        if checkpoints != (intent.action in FOR_GOOD):
+            return f"{id} is deleted {'with' if checkpoints else 'without'} its checkpoints"
+        if told[0].checkpoints != (self._checkpoints.get(id, 0) if checkpoints else 0):
+            return f"the plan did not say how many checkpoints of {id} are lost"
         wanted = {spec.id: spec for spec in intent.desired.sandboxes}
         if not intent.means(id):
             return f"{id} is deleted, and only {intent.scope} were asked for"

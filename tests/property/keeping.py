@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sandboxfile.cli import adopting, editing
+from sandboxfile.cli import adopting, editing, renaming
 from sandboxfile.cli.commands import adopt, checkpoint, fork, rename, restore
 from sandboxfile.cli.editing import Proposal
 from sandboxfile.cli.views.console import Console
 from sandboxfile.errors import NotFoundError, SandboxfileError
 from sandboxfile.host.checkpoints import list_checkpoints
-from sandboxfile.host.layout import Layout
+from sandboxfile.host.directories import checkpoint_owners
+from sandboxfile.host.layout import CHECKPOINTS, Layout, SandboxPaths
 from sandboxfile.model.desired import DesiredSandbox
 from sandboxfile.model.policy import NO_POLICY, Layer, Policy
 from sandboxfile.names import UNMANAGED, SandboxId
@@ -31,7 +32,7 @@ from sandboxfile.names import UNMANAGED, SandboxId
 from .attempt import ATTEMPT, Attempt
 from .checks import Broken
 from .driving import Driver
-from .fake_files import Kept, labels_of, story
+from .fake_files import Kept, beneath, labels_of, story
 from .fake_supervisor import Box, Disk
 from .files import FORK, OTHERS, adopted_in, renamed_in, waiting_for
 from .histories import Round
@@ -47,11 +48,13 @@ ENFORCED = Layer("user team", "allow", enforced=True)  # by this user's file, si
 
 @dataclass(frozen=True)
 class Before:
-    """How all was when a command began: `box` is the sandbox that is meant; `empty`: `up` had nothing to do."""
+    """How all was when a command began: `box` is the sandbox that is meant, when it was not gone; `empty`: `up` had
+    nothing to do.
+    """
 
     boxes: dict[SandboxId, Box]
     specs: dict[SandboxId, DesiredSandbox | None]
-    box: Box
+    box: Box | None
     disk: Disk | None
     labels: frozenset[str]
     runs: bool
@@ -64,10 +67,11 @@ class Keeping:
 
     def __init__(self, life: "Life") -> None:
         self._life, self._host, self._layout = life, life.host, life.layout
-        self._host.may_become = self._may_become
+        self._host.may_become, self._host.directories.at_work = self._may_become, self._note_disk
         self._driver, self._round = Driver(), Round()
         self._count = 0
-        self._leaving: set[str] = set()  # labels
+        self._keeps: list[tuple[SandboxId, str]] = []
+        self._leaving: set[tuple[SandboxId, str]] = set()
         self._comes: list[Kept] = []  # what the disk may be instead, and of what size
         self._size = 0
         self._came = False
@@ -84,22 +88,25 @@ class Keeping:
             yield
 
     def _patch(self, patch: Callable[[Any, str, Any], None]) -> None:
-        for module in (checkpoint, restore, fork, rename, adopt, editing):
+        for module in (checkpoint, restore, fork, rename, renaming, adopt, editing):
             patch(module, "this_layout", lambda: self._layout)
         for module in (checkpoint, restore, fork, rename, adopt):
             patch(module, "run_async", lambda work: self._driver.wait(work))
         for module in (checkpoint, restore, fork):
             patch(module, "show_progress", _silent)
-        for module in (checkpoint, restore, fork, rename):
+        for module in (checkpoint, fork, rename):
             patch(module, "find_sandboxes", self._find)
+        for module in (checkpoint, restore, fork):
+            patch(module, "find_with_checkpoints", self._find_with_checkpoints)
         for module in (restore, fork, rename, adopt):
             patch(module, "apply_verb", self._apply_verb)
-        for module in (checkpoint, restore, fork, rename, adopt):
+        for module in (checkpoint, restore, fork, renaming, adopt):
             patch(module, "hold_lock", self._host.directories.hold_lock)
         for module in (checkpoint, restore):
             patch(module, "default_label", lambda _: f"at-{self._count}")
         patch(fork, "as_run", _as_run)
-        patch(rename, "_edit", self._edit)
+        patch(rename, "given_with", lambda _: None)
+        patch(renaming, "_edit", self._edit)
         patch(adopt, "proposed", self._proposed)
         patch(adopt, "_is_orphan", self._is_orphan)
 
@@ -109,13 +116,21 @@ class Keeping:
             raise NotFoundError(f"there is no sandbox {id}")
         return [id]
 
+    def _find_with_checkpoints(self, name: str, args: Any) -> SandboxId:
+        id = SandboxId.parse(name)
+        return id if labels_of(self._layout.sandbox(id)) else self._find([name], args)[0]
+
     def _apply_verb(self, verb: Any, ids: Collection[SandboxId], allow_destroy: bool, args: Any, console: Any) -> int:
         code: int = self._driver.wait(lambda: self._life.carry_out_verb(verb, list(ids), self._round))
         return code
 
-    def _edit(self, old: SandboxId, args: Any, applied: Any, console: Any) -> tuple[Proposal, Policy | None]:
+    def _edit(
+        self, old: SandboxId, name: str, path: Any, given: Any, applied: Any
+    ) -> tuple[Proposal | None, Policy | None]:
         """As `rename` reads and edits YAML."""
-        proposal = Proposal(*self._edited(renamed_in(self._life.text, old.name, args.new)), NO_POLICY)
+        if not self._is_in_file(old.name) and self._is_in_file(name):
+            return None, None
+        proposal = Proposal(*self._edited(renamed_in(self._life.text, old.name, name)), NO_POLICY)
         spec = next((spec for spec in self._life.file if spec.id.name == old.name), None)
         if spec is None:
             raise SandboxfileError("no such sandbox in the file")
@@ -149,9 +164,13 @@ class Keeping:
         if id is None:
             return None
         self._round, self._driver, self._count = round, Driver(), self._count + 1
-        self._leaving, self._comes, self._came = set(), [], False
-        before = await self._before(id, quiet and round.action == "rename")
+        self._keeps, self._leaving, self._comes, self._came = [], set(), [], False
+        renames = round.action == "rename"
+        before = await self._before(id, quiet and renames, renames)
         command, args = self._command(round, id, before)
+        if round.action == "rename" and round.volumes:  # somebody has renamed it there, and it was pulled
+            Path(self._life.source).write_text(renamed_in(self._life.text, id.name, args.new))
+            self._life.see_text()
         done = False
         if (attempt := ATTEMPT.get()) is not None:
             attempt.begin_steps()
@@ -159,20 +178,23 @@ class Keeping:
             done = await self._driver.drive(lambda: command(args, _nobody())) == 0
         finally:
             self._life.see_text()
+            if round.action in ("rename", "adopt"):
+                self._follow_name(*((id, SandboxId(PROJECT, args.new)) if round.action == "rename" else (FORKED, ADOPTED)))
             self.must_be_whole()
             self._one_of_both(round, before)
             self._tidied_up(round, attempt, before)
             if quiet and not done and self._must_succeed(round, id, before):
                 raise Broken(f"{round.action} {id} fails")
         if done:
-            await self._is_done(round, args, id, before)
+            await self._is_done(round, args, id, before, quiet=quiet)
         return done
 
     def _possible(self, round: Round) -> Round:
         """What comes before it, where there is nothing yet to go back to, or to adopt."""
-        if round.action in ("restore", "restore keeping") and not any(box.sure for box in self._host.boxes.values()):
+        kept = any(shelf.sure for shelf in self._host.shelves.values())
+        if round.action in ("restore", "restore keeping") and not kept:
             return replace(round, action="checkpoint")
-        if round.action == "fork" and not any(box.sure for box in self._host.boxes.values()):
+        if round.action == "fork" and not kept:
             return replace(round, label="b")
         if round.action == "adopt" and FORKED not in self._host.boxes and not self._is_half(ADOPTED):
             return replace(round, action="fork", label="b")
@@ -188,8 +210,9 @@ class Keeping:
             ids = [id for id in map(self._in_file, ids) if id is not None]
         elif round.which == 6 and FORKED in boxes:
             ids = [FORKED]
-        elif round.action != "checkpoint":
-            ids = [id for id in ids if boxes[id].sure] or ids
+        elif round.action != "checkpoint" and (round.action, round.label) != ("fork", "b"):
+            shelves = self._host.shelves  # also of those that are gone
+            ids = sorted(id for id in shelves if id.project == PROJECT and shelves[id].sure) or ids
         return ids[round.which % len(ids)] if ids else None
 
     def _is_half(self, id: SandboxId) -> bool:
@@ -198,70 +221,94 @@ class Keeping:
 
     def _in_file(self, id: SandboxId) -> SandboxId | None:
         """What the file calls it, of those that may be renamed."""
-        if id.name in OTHERS and self._is_in_file(id.name):
-            return id
-        old = SandboxId(PROJECT, OTHERS.get(id.name, ""))
-        return old if self._is_half(id) and self._is_in_file(old.name) and old not in self._host.boxes else None
+        other = SandboxId(PROJECT, OTHERS.get(id.name, ""))
+        if self._is_half(id) and self._is_in_file(other.name) and other not in self._host.boxes:
+            return other
+        return id if id.name in OTHERS and (self._is_in_file(id.name) or self._is_in_file(other.name)) else None
 
     def _command(
         self, round: Round, id: SandboxId, before: Before
     ) -> tuple[Callable[[Any, Console], int], argparse.Namespace]:
-        box, label = before.box, round.label
+        box, label, shelf = before.box, round.label, self._host.shelf(id)
         common: dict[str, Any] = {"name": str(id), "lock_timeout": round.patience, "yes": True, "list": False}
         common |= {"allow_destroy": round.allow_destroy, "parallel": round.parallel, "file": self._life.source}
-        if round.action != "checkpoint" and box.sure:
-            label = sorted(box.sure)[round.which % len(box.sure)]
-        self._size = box.record.spec.resources.disk if box.record is not None else 0
+        if round.action != "checkpoint" and shelf.sure:
+            label = sorted(shelf.sure)[round.which % len(shelf.sure)]
+        of_label = [shelf.sure[label]] if label in shelf.sure else []
         match round.action:
             case "checkpoint":
-                _may_be_kept(box, label)
+                self._keeps = [(id, label)]
                 return checkpoint.run, argparse.Namespace(**common, rm=False, label=label)
             case "drop checkpoint":
-                self._leaving = {label}
+                self._leaving = {(id, label)}
                 return checkpoint.run, argparse.Namespace(**common, rm=True, label=label)
             case "restore" | "restore keeping":
-                self._comes = [box.sure[label]] if label in box.sure else []
-                _may_be_kept(box, f"at-{self._count}")
+                self._comes = of_label
+                self._keeps = [(id, f"at-{self._count}")]
+                self._size = self._size_with(box, of_label)
                 return restore.run, argparse.Namespace(**common, keep=round.action != "restore", label=label)
             case "fork":
                 chosen = label if round.label == "a" else None
-                _may_be_kept(box, ".fork")
-                self._comes = ([box.sure[label]] if label in box.sure else []) if chosen else box.perhaps[".fork"]
+                self._keeps = [] if chosen else [(id, ".fork")]
+                self._comes = of_label if chosen else shelf.perhaps.setdefault(".fork", [])
+                self._size = self._size_with(box, of_label if chosen else [])
                 more = {"new": FORK, "checkpoint": chosen, "no_start": round.volumes}
                 return fork.run, argparse.Namespace(**common, **more)
             case "rename":
                 return rename.run, argparse.Namespace(**common, new=OTHERS[id.name])
         return adopt.run, argparse.Namespace(**{**common, "name": FORK}, new_name=None)
 
-    async def _before(self, id: SandboxId, plans: bool) -> Before:
+    async def _before(self, id: SandboxId, plans: bool, renames: bool) -> Before:
         boxes = dict(self._host.boxes)
-        box = boxes[id] if id in boxes else boxes[SandboxId(PROJECT, OTHERS[id.name])]
-        whole = box.record is not None and box.disk is not None
-        if (supervisor := box.supervisor) is not None:
+        box = boxes.get(id, boxes.get(SandboxId(PROJECT, OTHERS.get(id.name, ""))) if renames else None)
+        whole = box is None or (box.record is not None and box.disk is not None)
+        supervisor = box.supervisor if box is not None else None
+        if supervisor is not None:
             whole = whole and supervisor.health == "running" and supervisor.ready_to_work and supervisor.listening
         return Before(
-            boxes, {id: box.record and box.record.spec for id, box in boxes.items()}, box, box.disk,
-            frozenset(box.sure), supervisor is not None, whole, plans and await self._life.nothing_to_do(),
+            boxes, {id: box.record and box.record.spec for id, box in boxes.items()}, box, box and box.disk,
+            frozenset(self._host.shelf(id).sure), supervisor is not None, whole,
+            plans and await self._life.nothing_to_do(),
         )  # fmt: skip
+
+    def _note_disk(self) -> None:
+        """Of one that runs it is its supervisor that knows what is copied."""
+        for id, label in self._keeps:
+            found, box = self._host.shelf(id).perhaps.setdefault(label, []), self._host.boxes.get(id)
+            if box is not None and box.supervisor is None and box.disk is not None and box.record is not None:
+                found.append(box.as_kept)
+
+    def _size_with(self, box: Box | None, kept: list[Kept]) -> int:
+        """How large a disk is at least that comes instead."""
+        now = [box.record.spec] if box is not None and box.record is not None else []
+        return max((spec.resources.disk for spec in (*now, *(each.spec for each in kept))), default=0)
 
     def _must_succeed(self, round: Round, id: SandboxId, before: Before) -> bool:
         """Whether nothing stands in the way: of what once was struck, something may still be going on."""
-        if self.struck or not before.whole or before.box.record is None:
+        if self.struck or not before.whole:
             return False
+        spec = before.box.record.spec if before.box is not None and before.box.record is not None else None
         match round.action:
             case "checkpoint":
                 return round.label not in before.labels
             case "drop checkpoint":
                 return bool(before.labels)
             case "restore" | "restore keeping":
-                protected = before.box.record.spec.protect and not round.allow_destroy and round.action == "restore"
-                return bool(before.labels) and not protected and not before.runs
+                protected = spec is not None and spec.protect and not round.allow_destroy and round.action == "restore"
+                return spec is not None and bool(before.labels) and not protected and not before.runs
             case "fork":
                 free = FORKED not in before.boxes and ADOPTED not in before.boxes
                 return free and round.volumes and (round.label == "b" or bool(before.labels))
             case "rename":
-                return not before.runs and not {id, SandboxId(PROJECT, OTHERS[id.name])} <= before.boxes.keys()
-        return not before.runs and not self._is_in_file(FORK) and not {FORKED, ADOPTED} <= before.boxes.keys()
+                both = {id, SandboxId(PROJECT, OTHERS[id.name])}
+                return not before.runs and not both <= before.boxes.keys() and not self._have_both(both)
+        both = {FORKED, ADOPTED}
+        free = not self._is_in_file(FORK) and not both <= before.boxes.keys()
+        return not before.runs and free and not self._have_both(both)
+
+    def _have_both(self, ids: set[SandboxId]) -> bool:
+        """Whether there are checkpoints under each of two names."""
+        return all(labels_of(self._layout.sandbox(id)) for id in ids)
 
     # --- what must be --------------------------------------------------------------------------------------------
 
@@ -270,10 +317,12 @@ class Keeping:
         for kept in self._comes:
             wanted: Disk = pickle.loads(kept.disk)
             wanted.size = max(wanted.size, self._size)
+            if self._round.strikes:  # which others may have made larger meanwhile
+                wanted.size = max(wanted.size, disk.size)
             if story(pickle.dumps(wanted)) == story(pickle.dumps(disk)):
                 self._came = True
                 box = self._host.boxes.get(id)
-                of_other_setup = box is None or box.record is None or box.record.spec.setup != kept.setup
+                of_other_setup = box is None or box.record is None or box.record.spec.setup != kept.spec.setup
                 if disk.finished is None and (of_other_setup or self._round.strikes):
                     disk.disturbed = disk.edited = True
                 return None
@@ -286,30 +335,54 @@ class Keeping:
             if box.disk is not None and box.disk.machine and not self._layout.sandbox(id).copied.exists():
                 other = machines.setdefault(box.disk.machine, id)
                 _check(other == id, f"{id} and {other} take themselves for the same machine")
-            there = labels_of(self._layout.sandbox(id))
-            for label in sorted(box.sure.keys() - there):
-                if label not in self._leaving:
-                    raise Broken(f"the checkpoint {label} of {id} is gone")
-                del box.sure[label]
-            for label in sorted(there):
-                self._must_be_one(id, box, label)
-            listed = {each.label for each in list_checkpoints(self._layout.sandbox(id))} if there else set()
-            if listed != there:
-                raise Broken(f"of {id} {listed} are listed, and there are {there}")
+        owners = {SandboxId(*owner) for owner in checkpoint_owners(self._layout)}
+        for id in sorted(self._host.shelves.keys() | owners):
+            self._shelf_must_be_whole(id)
 
-    def _must_be_one(self, id: SandboxId, box: Box, label: str) -> None:
-        place = self._layout.sandbox(id).checkpoints / label
+    def _shelf_must_be_whole(self, id: SandboxId) -> None:
+        paths, shelf = self._layout.sandbox(id), self._host.shelf(id)
+        there = labels_of(paths)
+        for label in sorted(shelf.sure.keys() - there):
+            if (id, label) not in self._leaving:
+                raise Broken(f"the checkpoint {label} of {id} is gone")
+            del shelf.sure[label]
+            shelf.perhaps.pop(label, None)
+        listed = {each.label: each.applied.spec for each in list_checkpoints(paths)} if there else {}
+        if listed.keys() != there:
+            raise Broken(f"of {id} {[*listed]} are listed, and there are {there}")
+        for label, spec in sorted(listed.items()):
+            found = self._disk_in(paths.checkpoints / label)
+            allowed = [shelf.sure[label]] if label in shelf.sure else shelf.perhaps.get(label, [])
+            kept = next((kept for kept in reversed(allowed) if story(kept.disk) == found), None)
+            if kept is None:
+                raise Broken(f"nobody made the checkpoint {label} of {id} as it is")
+            if _lasting(spec) != _lasting(kept.spec):
+                raise Broken(f"the record of the checkpoint {label} of {id} is of another time")
+            shelf.sure[label] = replace(kept, spec=spec)
+
+    def _disk_in(self, place: Path) -> tuple[Any, ...]:
+        """The disk of a checkpoint, and what it stands on."""
+        there = SandboxPaths(place, place)
         try:
-            found, record = story((place / "disk.qcow2").read_bytes()), json.loads((place / "record.json").read_bytes())
-        except (OSError, ValueError, EOFError, pickle.UnpicklingError) as exc:
-            raise Broken(f"half a checkpoint {label} of {id}: {exc}") from exc
-        allowed = [box.sure[label]] if label in box.sure else box.perhaps.get(label, [])
-        kept = next((kept for kept in reversed(allowed) if story(kept.disk) == found), None)
-        if kept is None:
-            raise Broken(f"nobody made the checkpoint {label} of {id} as it is")
-        if len(record["spec"]["setup"]) != len(kept.setup):
-            raise Broken(f"the record of the checkpoint {label} of {id} is of another time")
-        box.sure[label] = kept
+            content = there.disk.read_bytes()
+            digests = {path.read_text() for path in beneath(there)}
+        except OSError as exc:
+            raise Broken(f"half a checkpoint {place}: {exc}") from exc
+        try:
+            disk: Disk = pickle.loads(content)
+        except (ValueError, EOFError, pickle.UnpicklingError) as exc:
+            raise Broken(f"half a disk in the checkpoint {place}: {exc}") from exc
+        _check(digests == {disk.image}, f"the disk of the checkpoint {place} stands on {digests}")
+        return story(content)
+
+    def _follow_name(self, one: SandboxId, other: SandboxId) -> None:
+        """Checkpoints go with a sandbox that is called otherwise, all of them; back, when that is undone."""
+        shelves = self._host.shelves
+        for old, new in ((one, other), (other, one)):
+            there, wanted = (labels_of(self._layout.sandbox(id)) for id in (old, new))
+            if self._host.shelf(old).sure and not there and wanted and not self._host.shelf(new).sure:
+                shelves[new] = shelves.pop(old)
+                return
 
     def _one_of_both(self, round: Round, before: Before) -> None:
         """Whatever befell it: what was there is there by its own name, or by the one that was asked for; and a record
@@ -327,6 +400,10 @@ class Keeping:
                 if record.setup_done > disk.done:
                     raise Broken(f"the record of {id} claims setup that its disk has not")
                 disk.edited = disk.disturbed = disk.disturbed or record.setup_done < disk.done
+            if disk is not None and record is not None:
+                digests = {path.read_text() for path in beneath(self._layout.sandbox(id))}
+                _check(digests == {disk.image}, f"the disk of {id} is one upon {disk.image}, and stands on {digests}")
+                _check(record.spec.image.digest == disk.image, f"by its record {id} has another image than its disk")
 
     def _tidied_up(self, round: Round, attempt: Attempt | None, before: Before) -> None:
         """Who is not killed leaves nothing half done. A supervisor goes on copying for who is not there any more."""
@@ -341,15 +418,17 @@ class Keeping:
             if named != id.name or not self._is_in_file(named):
                 raise Broken(f"{id} was to be called {named}, and that is neither done nor undone")
 
-    async def _is_done(self, round: Round, args: argparse.Namespace, id: SandboxId, before: Before) -> None:
-        box = self._host.boxes.get(id)
+    async def _is_done(
+        self, round: Round, args: argparse.Namespace, id: SandboxId, before: Before, *, quiet: bool
+    ) -> None:
+        shelf = self._host.shelf(id)
         match round.action:
             case "checkpoint":
-                _check(box is None or args.label in box.sure, f"{id} has no checkpoint {args.label}")
+                _check(args.label in shelf.sure, f"{id} has no checkpoint {args.label}")
             case "drop checkpoint":
-                _check(box is None or args.label not in box.sure, f"{id} has the checkpoint {args.label}")
+                _check(args.label not in shelf.sure, f"{id} has the checkpoint {args.label}")
             case "restore" | "restore keeping":
-                self._is_restored(args, id, before)
+                self._is_restored(args, id, before, quiet=quiet)
             case "fork":
                 self._is_forked(args, id, before)
             case "rename":
@@ -357,18 +436,22 @@ class Keeping:
             case "adopt":
                 await self._is_adopted(before)
 
-    def _is_restored(self, args: argparse.Namespace, id: SandboxId, before: Before) -> None:
+    def _is_restored(self, args: argparse.Namespace, id: SandboxId, before: Before, *, quiet: bool) -> None:
         box = self._host.boxes.get(id)
-        if box is not before.box:
+        _check(before.box is not None, f"{id} is restored, and was gone")
+        if box is None or box is not before.box:
             return
         _check(self._came or story(box.content) == self._grown(), f"{id} has not the disk of {args.label}")
         runs = box.supervisor is not None or bool(self._round.strikes)
         _check(runs or not before.runs, f"{id} ran before it was restored")
-        kept = box.sure.keys() - before.labels
+        kept = self._host.shelf(id).sure.keys() - before.labels
         _check(len(kept) == args.keep, f"restore has kept {kept} of {id}")
         spec = before.specs[id]
         protected = spec is not None and spec.protect and not args.allow_destroy
         _check(args.keep or not protected, f"the protected disk of {id} is lost")
+        if quiet and spec is not None:
+            wanted, now = with_disk_of(spec, self._comes[0].spec), box.record and box.record.spec
+            _check(now == wanted, f"{id} is restored as {now}, not as {wanted}")
 
     def _grown(self) -> tuple[Any, ...]:
         wanted: Disk = pickle.loads(self._comes[0].disk)
@@ -376,7 +459,9 @@ class Keeping:
         return story(pickle.dumps(wanted))
 
     def _is_forked(self, args: argparse.Namespace, id: SandboxId, before: Before) -> None:
-        box, old = self._host.boxes.get(FORKED), before.specs[id]
+        box, old, was = self._host.boxes.get(FORKED), before.specs.get(id), self._comes[0].spec if self._comes else None
+        if args.checkpoint is not None and was is not None:
+            old = with_disk_of(old, was) if old is not None else was
         if box is None or box.record is None or old is None:
             raise Broken(f"{id} is not forked")
         policy = box.record.spec.policy
@@ -391,7 +476,8 @@ class Keeping:
     async def _is_renamed(self, old: SandboxId, new: SandboxId, before: Before) -> None:
         box = self._host.boxes.get(new)
         _check(old not in self._host.boxes and box is before.box, f"{old} is not called {new}")
-        _check(before.box.disk is before.disk, f"{new} has not the disk of {old}")
+        _check(box is not None and box.disk is before.disk, f"{new} has not the disk of {old}")
+        _check(not self._host.shelf(old).sure, f"checkpoints of {new} are those of {old} still")
         _check(self._is_in_file(new.name) and not self._is_in_file(old.name), f"the file does not have {new}")
         for id, was in before.specs.items():
             now = self._host.boxes.get(id)
@@ -402,17 +488,21 @@ class Keeping:
 
     async def _is_adopted(self, before: Before) -> None:
         _check(self._host.boxes.get(ADOPTED) is before.box, "it is not adopted")
-        _check(before.box.disk is before.disk, "what is adopted has another disk")
+        _check(before.box is not None and before.box.disk is before.disk, "what is adopted has another disk")
+        _check(not self._host.shelf(FORKED).sure, "checkpoints of what is adopted are left behind")
         _check(FORKED not in self._host.boxes and self._is_in_file(FORK), "the file does not have what is adopted")
         _check(await self._life.keeps(FORK), "what is adopted is to be made anew")
 
 
 def no_leftovers(layout: Layout) -> None:
     """Nothing is in the directories of the project that nobody would ever look for again. Raises Broken."""
+    wanted = {"lock", "record.json", "moved.json", "disk.qcow2", "base.ext4", "tree.gz", "image.json", "asleep", "copied"}
+    if found := [str(entry) for entry in layout.sandboxes.glob(f"{PROJECT}/{CHECKPOINTS}/*/.*")]:
+        raise Broken(f"left of checkpoints: {found}")
     for root in layout.sandboxes.glob(f"{PROJECT}/*"):
-        wanted = {"lock", "record.json", "moved.json", "disk.qcow2", "base.ext4", "tree.gz", "image.json", "asleep"}
-        found = {entry.name for entry in root.iterdir()} - wanted - {"checkpoints", "copied"}
-        found |= {entry.name for entry in root.glob("checkpoints/.*")} | ({root.name} if root.name[0] == "." else set())
+        if root.name == CHECKPOINTS:
+            continue
+        found = {entry.name for entry in root.iterdir()} - wanted | ({root.name} if root.name[0] == "." else set())
         if found := {name for name in found if not name.startswith((".record.json.", ".moved.json."))}:
             raise Broken(f"left in {root}: {found}")
     if any(layout.trash.iterdir()):
@@ -424,11 +514,18 @@ def _check(holds: bool, otherwise: str) -> None:
         raise Broken(otherwise)
 
 
-def _may_be_kept(box: Box, label: str) -> None:
-    """Of one that runs it is its supervisor that knows what is copied."""
-    found = box.perhaps.setdefault(label, [])
-    if box.supervisor is None and box.disk is not None and box.record is not None:
-        found.append(box.as_kept)
+def _lasting(spec: DesiredSandbox) -> tuple[Any, ...]:
+    """What does not change as long as a disk is kept and its setup is not edited."""
+    return spec.image.digest, spec.agent, spec.setup
+
+
+def with_disk_of(spec: DesiredSandbox, was: DesiredSandbox) -> DesiredSandbox:
+    """What a sandbox is with a disk that is from when it was so: what comes of another image is as it was then."""
+    size = max(spec.resources.disk, was.resources.disk)
+    now = replace(spec, resources=replace(spec.resources, disk=size))
+    if (spec.image, spec.agent) == (was.image, was.agent):
+        return now
+    return replace(now, template=was.template, image=was.image, user=was.user, docker=was.docker, agent=was.agent)
 
 
 def _nobody() -> Console:

@@ -9,7 +9,7 @@ from sandboxfile import pipeline
 from sandboxfile.diagnostics import has_errors
 from sandboxfile.errors import StaleError
 from sandboxfile.model.fingerprint import fingerprint
-from sandboxfile.model.plan import BuildImage, CreateSandbox, DeleteSandbox, Plan, PlanOptions
+from sandboxfile.model.plan import BuildImage, CreateSandbox, Plan, PlanOptions
 from sandboxfile.names import SandboxId
 from sandboxfile.planning.saved import SavedPlan, decode, encode
 from sandboxfile.planning.snapshot import concerned, concerned_volumes, moved, snapshot
@@ -72,7 +72,6 @@ def surroundings(host: FakeHost, plan: Plan) -> tuple[Any, ...]:
         *(_volume(host, name) for name in _volumes(plan)),
         *(host.images.get(digest) for digest in _images(plan)),
         host.platform,
-        *(host.checkpoints(id) for id in _deleted(plan) if id in host.boxes),
     )
 
 
@@ -82,12 +81,7 @@ def essence(host: FakeHost, plan: Plan) -> tuple[Any, ...]:
     return (
         *(box and (box.record, box.disk is not None) for box in boxes),
         *(volume and volume[0] for volume in (_volume(host, name) for name in _volumes(plan))),
-        *(host.checkpoints(id) for id in _deleted(plan) if id in host.boxes),
     )
-
-
-def _deleted(plan: Plan) -> list[SandboxId]:
-    return [step.operation.id for step in plan.steps if isinstance(step.operation, DeleteSandbox)]
 
 
 def _ids(plan: Plan) -> list[SandboxId]:
