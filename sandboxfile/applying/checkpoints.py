@@ -94,6 +94,8 @@ async def _put_disk(paths: SandboxPaths, found: Checkpoint, spec: DesiredSandbox
     coming = await to_thread.run_sync(checkpoints.coming_disk, paths, found)
     try:
         await grow_disk(coming, spec.resources.disk)  # it may have been made larger since
+        if found.paths.copied.exists():
+            paths.copied.touch(mode=0o600)
         await to_thread.run_sync(checkpoints.put_in_place, paths, coming, setup_done(found.applied, spec))
     finally:
         coming.unlink(missing_ok=True)
@@ -133,6 +135,8 @@ def _furnish(new: SandboxPaths, paths: SandboxPaths, found: Checkpoint) -> None:
     own = {each.name: each for each in others if each not in (paths.disk, paths.record, paths.moved_record)}
     for name, path in (own | beneath).items():
         link_or_copy(path, new.root / name)
+    if found.paths.copied.exists():
+        new.copied.touch(mode=0o600)
     copy_file(found.paths.disk, new.disk)
 
 

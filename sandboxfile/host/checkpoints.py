@@ -111,6 +111,8 @@ def make_checkpoint(paths: SandboxPaths, label: str, undisturbed: Callable[[], b
         for beneath in (paths.base, paths.tree, paths.image):
             link_or_copy(beneath, half / beneath.name)
         copy_file(paths.disk, half / target.disk.name)
+        if paths.copied.exists():  # the disk says still that it is another machine
+            (half / target.copied.name).touch(mode=0o600)
         write_atomic(half / target.record.name, encode_record(read_record(paths)))
         if not undisturbed():
             raise HostError("the machine went on while its disk was copied", hint="run the same command again")

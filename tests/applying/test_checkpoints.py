@@ -219,3 +219,20 @@ def test_a_running_one_is_asked_to_copy_its_disk_itself(home):
     home_id = WEB.id
     anyio.run(ask)
     assert "CopyDisk" in home.asked()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["the disk alone", "with what is beneath it"])
+def test_the_disk_of_a_fork_that_was_never_started_is_that_of_another_machine_whenever_it_comes_back(layout, whole):
+    run(checkpoints.fork, layout, WEB.id, NEW, None)
+    paths = layout.sandbox(NEW.id)
+    run(checkpoints.checkpoint, layout, NEW.id, "new")
+    paths.copied.unlink()  # its first start has made it a machine of its own
+    run(checkpoints.checkpoint, layout, NEW.id, "own")
+    if whole:
+        write_record(paths, replace(read_record(paths), spec=replace(NEW, image=Image(OTHER))))
+    run(checkpoints.restore, layout, NEW.id, "own")
+    assert not paths.copied.exists()
+    if whole:
+        write_record(paths, replace(read_record(paths), spec=replace(NEW, image=Image(OTHER))))
+    run(checkpoints.restore, layout, NEW.id, "new")
+    assert paths.copied.exists()
