@@ -60,6 +60,8 @@ def _of_files() -> Iterator[History]:
     fork = Round(action="fork", label="b", volumes=True)
     yield History(1, (api,), (there, keep))
     yield History(1, (api,), (there, stop, keep, there, stop, Round(action="restore keeping")))
+    anew = Round(edits=(Edit("api", "image", IMAGES[1]),))
+    yield History(1, (api,), (there, keep, anew, stop, Round(action="restore")))
     yield History(1, (api,), (there, stop, fork))
     yield History(1, (api, waiting), (there, stop, keep, Round(action="rename")))
     yield History(1, (api,), (there, stop, fork, Round(action="adopt")))
@@ -83,7 +85,6 @@ def corners() -> list[History]:
         *_of_what_is_meant(plain),
         *_of_volumes_deleted(plain),
         *_of_saved_plans(plain),
-        *_of_checkpoints(plain),
         History(1, (plain,), (Round(), Round(edits=protected, action="down"))),
         History(1, (kept,), (Round(), Round(action="remove"))),
         History(1, (plain, sandbox("db")), (Round(), Round(edits=other_image, only=("web",)))),
@@ -94,6 +95,7 @@ def corners() -> list[History]:
             History(1, (plain,), (Round(), Round(edits=held, strikes=(Strike(True, point, "refuse policy"),))))
             for point in (1, 2, 3)
         ),
+        *_of_checkpoints(plain),
     ]
 
 
@@ -173,6 +175,13 @@ def _of_checkpoints(plain: DesiredSandbox) -> Iterator[History]:
     yield History(1, (kept,), (there, keep, restore, keeping, replace(restore, allow_destroy=True)))
     yield History(1, (plain,), (there, keep, anew, Round(action="rollback", pause=100.0), restore))
     yield History(1, (plain,), (there, keep, Round(action="remove"), there))
+    for gone in (Round(edits=(Edit("web", "*", None),), remove_orphans=True), Round(action="down")):
+        more = Round(edits=(Edit("web", "*", replace(plain, env=(("A", "1"),))),))
+        yield History(1, (plain,), (there, keep, gone, restore, other, more, stop, restore, there))
+    yield History(1, (plain,), (there, keep, anew, stop, restore, Round(), restore))
+    yield History(1, (plain,), (there, keep, anew, other, replace(keep, label="b"), restore))
+    unseen = replace(keep, strikes=(Strike(True, 2, "kill client"),))
+    yield History(1, (plain,), (there, unseen, Round(action="remove", thought=100.0)))
     yield History(
         1,
         (plain,),
@@ -191,6 +200,15 @@ def _of_checkpoints(plain: DesiredSandbox) -> Iterator[History]:
     yield History(1, (api, waiting), (there, keep, name, there, name, keep))
     yield History(1, (api, waiting), (there, stop, keep, name, name))
     yield History(1, (api, sandbox("db")), (there, name, Round(action="rename", which=1)))
+    pulled = replace(name, volumes=True)
+    yield History(1, (api, waiting), (there, stop, keep, pulled, there))
+    # Another sandbox is made with the new name, and the first one leaves its checkpoints.
+    struck_early, orphans = replace(pulled, strikes=(Strike(True, 1, "kill client"),)), Round(remove_orphans=True)
+    yield History(1, (api,), (there, stop, keep, struck_early, there, orphans, replace(keep, label="b"), stop, name))
+    fork = replace(other, label="b", volumes=True)
+    yield History(
+        1, (plain,), (there, stop, fork, replace(keep, which=6), Round(action="adopt"), there, stop, restore, there)
+    )
     for kind in ("kill client", "cancel client", "fail"):
         for point in range(1, 8):
             struck = (Strike(True, point, kind),)

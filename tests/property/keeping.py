@@ -41,6 +41,7 @@ from .pools import PROJECT
 if TYPE_CHECKING:
     from .life import Life
 
+_OF_OTHERS = {"other apply", "delete disk"}
 FORKED = SandboxId(UNMANAGED, FORK)
 ADOPTED = SandboxId(PROJECT, FORK)
 ENFORCED = Layer("user team", "allow", enforced=True)  # by this user's file, since yesterday
@@ -175,11 +176,14 @@ class Keeping:
         if (attempt := ATTEMPT.get()) is not None:
             attempt.begin_steps()
         try:
-            done = await self._driver.drive(lambda: command(args, _nobody())) == 0
+            code: int = await self._driver.drive(lambda: command(args, _nobody()))
+            done = code == 0
         finally:
             self._life.see_text()
             if round.action in ("rename", "adopt"):
-                self._follow_name(*((id, SandboxId(PROJECT, args.new)) if round.action == "rename" else (FORKED, ADOPTED)))
+                self._follow_name(
+                    *((id, SandboxId(PROJECT, args.new)) if round.action == "rename" else (FORKED, ADOPTED))
+                )
             self.must_be_whole()
             self._one_of_both(round, before)
             self._tidied_up(round, attempt, before)
@@ -266,10 +270,15 @@ class Keeping:
         if supervisor is not None:
             whole = whole and supervisor.health == "running" and supervisor.ready_to_work and supervisor.listening
         return Before(
-            boxes, {id: box.record and box.record.spec for id, box in boxes.items()}, box, box and box.disk,
-            frozenset(self._host.shelf(id).sure), supervisor is not None, whole,
+            boxes,
+            {id: box.record.spec if box.record is not None else None for id, box in boxes.items()},
+            box,
+            box.disk if box is not None else None,
+            frozenset(self._host.shelf(id).sure),
+            supervisor is not None,
+            whole,
             plans and await self._life.nothing_to_do(),
-        )  # fmt: skip
+        )
 
     def _note_disk(self) -> None:
         """Of one that runs it is its supervisor that knows what is copied."""
@@ -394,6 +403,10 @@ class Keeping:
             renamed = round.action == "rename" and now == SandboxId(PROJECT, OTHERS.get(id.name, ""))
             if now != id and not renamed and (round.action, id, now) != ("adopt", FORKED, ADOPTED):
                 raise Broken(f"{id} is called {now}")
+        meant, alone = before.box, not self._life.others and not _OF_OTHERS & {each.kind for each in round.strikes}
+        if meant is not None and before.disk is not None and alone:
+            there = meant in self._host.boxes.values() and meant.disk is not None
+            _check(there, f"{meant.record and meant.record.spec.id} has neither the one disk nor the other")
         for id, box in self._host.boxes.items():
             disk, record = box.disk, box.record
             if disk is not None and record is not None and disk.finished is None and not disk.edited:
@@ -496,9 +509,19 @@ class Keeping:
 
 def no_leftovers(layout: Layout) -> None:
     """Nothing is in the directories of the project that nobody would ever look for again. Raises Broken."""
-    wanted = {"lock", "record.json", "moved.json", "disk.qcow2", "base.ext4", "tree.gz", "image.json", "asleep", "copied"}
-    if found := [str(entry) for entry in layout.sandboxes.glob(f"{PROJECT}/{CHECKPOINTS}/*/.*")]:
-        raise Broken(f"left of checkpoints: {found}")
+    wanted = {
+        "lock",
+        "record.json",
+        "moved.json",
+        "disk.qcow2",
+        "base.ext4",
+        "tree.gz",
+        "image.json",
+        "asleep",
+        "copied",
+    }
+    if half := [str(entry) for entry in layout.sandboxes.glob(f"{PROJECT}/{CHECKPOINTS}/*/.*")]:
+        raise Broken(f"left of checkpoints: {half}")
     for root in layout.sandboxes.glob(f"{PROJECT}/*"):
         if root.name == CHECKPOINTS:
             continue

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from sandboxfile.applying import checkpoints, drivers, executor, journal, machines, storage
-from sandboxfile.cli.commands import adopt, fork, rename, restore
+from sandboxfile.cli import renaming
+from sandboxfile.cli.commands import adopt, fork, restore
 from sandboxfile.host import checkpoints as host_checkpoints
 from sandboxfile.host import moving, statedir
 from sandboxfile.planning import (
@@ -20,6 +21,7 @@ from sandboxfile.planning import (
     volumes,
 )
 
+from .asking import FILE_WORK
 from .checks import Broken
 from .corners import corners, crossroads
 from .fake_host import FakeHost
@@ -58,6 +60,7 @@ _WRITE = """\
 """
 _SET_POLICY = "await self._request(id, SetPolicy(policy), report)"
 
+_OF_FILES = {module.__name__ for module in (checkpoints, host_checkpoints, moving, renaming, restore, fork, adopt)}
 MUTATIONS = [
     # policies
     Mutation("a policy not set", sandbox._change_live, "if held_to_another(", "if not held_to_another("),
@@ -178,13 +181,13 @@ MUTATIONS = [
         "half a checkpoint left", host_checkpoints.remove_checkpoint, "target.rename(hidden)", "shutil.rmtree(target)"
     ),
     Mutation("a running disk copied from outside", checkpoints.checkpoint, "if is_locked(paths.lock):", "if 0:"),
-    Mutation("a restored disk too small", checkpoints.restore, "await grow_disk(coming, spec.resources.disk)", "pass"),
-    Mutation("a fork that is its origin", checkpoints.fork, "new.copied.touch()", "pass"),
     Mutation(
-        "halves of disks left", storage.sweep, "sweep_copies(layout.sandbox(SandboxId(project, entry.name)))", "pass"
+        "a restored disk too small", checkpoints._put_disk, "await grow_disk(coming, spec.resources.disk)", "pass"
     ),
+    Mutation("a fork that is its origin", checkpoints.fork, "new.copied.touch()", "pass"),
+    Mutation("halves of disks left", storage.sweep, "sweep_copies(layout.sandbox(SandboxId(project, name)))", "pass"),
     Mutation("`restore --keep` keeps nothing", restore.run, "if args.keep:", "if False:"),
-    Mutation("`restore` of what is protected", restore.run, "read_record(paths).spec.protect", "False"),
+    Mutation("`restore` of what is protected", restore.run, "if spec.protect", "if False"),
     Mutation("`restore` stops for good", restore.run, "if ran else exits.OK", "if False else exits.OK"),
     Mutation("a fork with ports", fork.forked, "ports=(), ", ""),
     Mutation(
@@ -193,29 +196,60 @@ MUTATIONS = [
         "refreshed(old.policy, loaded.desired.sandboxes[0].policy)",
         "old.policy",
     ),
-    Mutation("a name not taken back", rename.rename, "moving.move_back(layout, new, old)", "pass"),
-    Mutation("a name not in the file", rename.rename, "editing.write(renaming.proposal)", "pass"),
-    Mutation("old names waited for", rename.rename, "await follow(layout, old, new)", "pass"),
+    Mutation("a name not taken back", renaming.rename, "moving.move_back(layout, new, old)", "pass"),
+    Mutation("a name not in the file", renaming.rename, "editing.write(renaming.proposal)", "pass"),
+    Mutation("old names waited for", renaming.rename, "await follow(layout, old, new)", "pass"),
     Mutation(
         "a name that is not taken left beside", moving.move, "moved_record.unlink(missing_ok=True)", "moved_record"
     ),
     Mutation("adopted into no file", adopt.adopt, "_write(adoption.proposal)", "pass"),
-    Mutation("lost checkpoints not said", sandbox.converge, ", checkpoints=found.checkpoints", ""),
+    Mutation("lost checkpoints not said", project.removal, "=found.checkpoints if checkpoints else 0", "=0"),
+    Mutation("orphans deleted with their checkpoints", project.plan, ", checkpoints=False", ""),
+    Mutation(
+        "what is replaced deleted with its checkpoints",
+        sandbox.converge,
+        "keep=bool(source))",
+        "keep=bool(source), checkpoints=True)",
+    ),
+    Mutation("`rm` without checkpoints", project.removal, "keep=keep, checkpoints=checkpoints", "keep=keep"),
+    Mutation("a disk upon another image", checkpoints._furnish, "(own | beneath)", "(beneath | own)"),
+    Mutation("a restored disk with another agent", checkpoints.restored, ", agent=was.agent", ""),
+    Mutation("an image not recorded", checkpoints.restore, "if spec == applied.spec and", "if"),
+    Mutation(
+        "neither disk for a moment",
+        checkpoints._put_whole,
+        "exchange(new.root, paths.root)",
+        "shutil.rmtree(paths.root); new.root.rename(paths.root)",
+        rare=True,
+    ),
+    Mutation("checkpoints of a former name", moving._rename, "_rename_checkpoints(there, wanted, new)", "pass"),
+    Mutation(
+        "checkpoints of another one thrown away",
+        moving._rename_checkpoints,
+        "if checkpoint_labels(wanted.checkpoints):",
+        "if False:",
+    ),
     Mutation("checkpoints made since not seen", snapshot._steady, "if not is_lost:", "if True:"),
-    Mutation("records not written", FakeHost.put_record, "old, box.record = box.record, applied", "old = box.record"),
+    Mutation("records not written", FakeHost.note_record, "old, box.record = box.record, applied", "old = box.record"),
 ]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
     with mutated(mutation), pytest.raises(Broken):
-        look_everywhere(mutation.rare)
+        look_everywhere(mutation)
 
 
-def look_everywhere(rare: bool) -> None:
-    if rare:
-        for history in crossroads():
+def look_everywhere(mutation: Mutation) -> None:
+    """Where it is most likely first."""
+    of_files = mutation.function.__module__ in _OF_FILES
+
+    def order(history: History) -> bool:
+        return of_files and not any(round.action in FILE_WORK for round in history.rounds)
+
+    if mutation.rare:
+        for history in sorted(crossroads(), key=order):
             strike_everywhere(history)
-    for history in (*corners(), *crossroads()):
+    for history in sorted((*corners(), *crossroads()), key=order):
         live(history)
     search()
