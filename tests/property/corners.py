@@ -178,7 +178,8 @@ def _of_checkpoints(plain: DesiredSandbox) -> Iterator[History]:
     for gone in (Round(edits=(Edit("web", "*", None),), remove_orphans=True), Round(action="down")):
         more = Round(edits=(Edit("web", "*", replace(plain, env=(("A", "1"),))),))
         yield History(1, (plain,), (there, keep, gone, restore, other, more, stop, restore, there))
-    yield History(1, (plain,), (there, keep, anew, stop, restore, Round(), restore))
+    for replaced in (anew, Round(edits=(Edit("web", "agent", "claude"),))):
+        yield History(1, (plain,), (there, keep, replaced, stop, restore, Round(), restore))
     yield History(1, (plain,), (there, keep, anew, other, replace(keep, label="b"), restore))
     unseen = replace(keep, strikes=(Strike(True, 2, "kill client"),))
     yield History(1, (plain,), (there, unseen, Round(action="remove", thought=100.0)))
