@@ -156,7 +156,7 @@ MUTATIONS = [
     # the apply and its drivers
     Mutation("the project's lock not held", statedir._try_lock_once, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH"),
     Mutation("the supervisor not told", drivers.HostDrivers._update_record, "if is_locked(paths.lock):", "if False:"),
-    Mutation("setup begun anew", drivers.HostDrivers._have_run, ".setup_done\n", ".setup_done * 0\n"),
+    Mutation("setup begun anew", drivers.HostDrivers._have_run, ".setup_done\n", ".setup_done * 0\n", rare=True),
     Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
     Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
     Mutation(
