@@ -300,6 +300,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if terminal := config.pluginmanager.getplugin("terminalreporter"):  # not in a worker
+        config.pluginmanager.register(_ToldAtOnce(terminal))
+
+
+class _ToldAtOnce:
+    """What fails is named when it fails: who cuts a run short must not lose that."""
+
+    def __init__(self, terminal: Any) -> None:
+        self._terminal = terminal
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self._terminal.write_line(f"\n{report.nodeid}: {crash.message[:2000] if crash else report.longrepr}")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: "pytest.CallInfo[None]") -> Any:
     """Let fixtures know whether the test, or what it builds on, has failed."""

@@ -66,9 +66,11 @@ def decode(data: bytes, key: bytes | None, program: str) -> SavedPlan:
     if content["sbx"] != program:
         raise StateError(f"sbx {content['sbx']} saved it, and this is sbx {program}", hint=_HINT)
     try:
-        rests_on = TypeAdapter(Snapshot).validate_python(content["rests_on"])
-        vouched = TypeAdapter(tuple[str, ...]).validate_python(content["vouched"])
-        return SavedPlan(_plan_from_json(content["plan"]), rests_on, vouched)
+        rests_on = _adapters()["Snapshot"].validate_python(content["rests_on"])
+        vouched = content["vouched"]
+        if not all(isinstance(path, str) for path in vouched):
+            raise TypeError("a path in `vouched` is no text")
+        return SavedPlan(_plan_from_json(content["plan"]), rests_on, tuple(vouched))
     except (ValidationError, LookupError, TypeError) as exc:
         raise StateError(f"it is sealed and cannot be read: {exc}", hint=_HINT) from exc
 
@@ -124,7 +126,7 @@ def _operation_from_json(fields: Mapping[str, Any]) -> Operation:
 @cache
 def _adapters() -> dict[str, TypeAdapter[Any]]:
     """By the type's name: what has the same fields is told apart by that alone."""
-    found = {kind.__name__: TypeAdapter[Any](kind) for kind in (Plan, *get_args(Operation))}
+    found = {kind.__name__: TypeAdapter[Any](kind) for kind in (Plan, Snapshot, *get_args(Operation))}
     for each in found.values():
         each.rebuild(_types_namespace={"Template": Template})
     return found

@@ -20,6 +20,7 @@ from .life import Life
 from .pools import GIB, PROJECT
 
 _SETTLED = 3000.0  # seconds after which nothing that was begun is still going on
+_REFUSALS = 10  # one after the other: more than there are kinds
 
 
 async def end(life: Life, seed: int) -> None:
@@ -30,10 +31,11 @@ async def end(life: Life, seed: int) -> None:
     if life.others or life.guard.executing:
         raise Broken("an apply hangs")
     round = Round(profiles=("ci",) if seed % 3 == 0 else ())
-    while True:
-        plan = await life.plan_is_refused_rightly(round)
-        if not plan.diagnostics:
-            break
+    given_in = 0
+    while (plan := await life.plan_is_refused_rightly(round)).diagnostics:
+        given_in += 1
+        if given_in > _REFUSALS:
+            raise Broken(f"refused whatever the hints say is done: {plan.diagnostics}")
         round = await _give_in(life, {diagnostic.summary for diagnostic in plan.diagnostics}, round)
     before = {id: (box.supervisor, box.disk) for id, box in life.host.boxes.items()}
     outcome = await life.carry_out(round)
@@ -68,9 +70,10 @@ async def _give_in(life: Life, refusals: set[str], round: Round) -> Round:
 
 
 def _not_smaller(life: Life, spec: DesiredSandbox) -> DesiredSandbox:
-    """As the file has it, and each of its replicas."""
+    """As what it is called now has it, and each of its replicas."""
+    name = life.names.get(spec.id.name, spec.id.name)
     records = [box.record.spec for box in life.host.boxes.values() if box.record is not None]
-    there = [each.resources.disk for each in records if spec.id.name in (each.id.name, each.service)]
+    there = [each.resources.disk for each in records if name in (each.id.name, each.service)]
     return replace(spec, resources=replace(spec.resources, disk=max(spec.resources.disk, *there, 0)))
 
 
