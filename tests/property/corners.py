@@ -96,7 +96,17 @@ def corners() -> list[History]:
             for point in (1, 2, 3)
         ),
         *_of_checkpoints(plain),
+        *_of_what_is_left_halfway(plain),
     ]
+
+
+def _of_what_is_left_halfway(plain: DesiredSandbox) -> Iterator[History]:
+    """A first apply that comes to no end."""
+    for point in (3, 9):
+        failed = Round(strikes=(Strike(True, point, "fail"),))
+        yield History(1, (replace(plain, setup=COMMANDS[:2]),), (failed, Round()))
+    yield History(1, (plain, sandbox("db")), (Round(strikes=(Strike(True, 1, "fail"),)),))
+    yield History(1, (replace(plain, policy=POLICIES[4]),), (Round(strikes=(Strike(True, 3, "kill client"),)),))
 
 
 def _of_volumes_and_rollback(plain: DesiredSandbox) -> Iterator[History]:

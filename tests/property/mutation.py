@@ -7,19 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from .histories import History
+
 
 @dataclass(frozen=True)
 class Mutation:
     """`old` must occur once in the source of `function`, so that a mistake that can no longer be made is noticed.
 
-    `rare`: only a strike at one place shows it, so that all places are tried, not random ones.
+    `road`: where only a strike at one place shows it, so that all places are tried first, not random ones.
     """
 
     name: str
     function: Callable[..., Any]
     old: str
     new: str
-    rare: bool = False
+    road: History | None = None
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Deliberate mistakes in what is tested: each must be found by the histories that were thought of, or by chance."""
 
+from functools import cache
+
 import pytest
 from hypothesis import Phase, given, settings
 
@@ -21,7 +23,6 @@ from sandboxfile.planning import (
     volumes,
 )
 
-from .asking import FILE_WORK
 from .checks import Broken
 from .corners import corners, crossroads
 from .fake_host import FakeHost
@@ -30,6 +31,7 @@ from .histories import History, histories
 from .living import live, strike_everywhere
 from .mutation import Mutation, mutated
 from .random_lives import COMMON
+from .reaching import Line, Way, lines_of, ways
 
 
 @settings(COMMON, max_examples=1500, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False)
@@ -60,7 +62,7 @@ _WRITE = """\
 """
 _SET_POLICY = "await self._request(id, SetPolicy(policy), report)"
 
-_OF_FILES = {module.__name__ for module in (checkpoints, host_checkpoints, moving, renaming, restore, fork, adopt)}
+ROADS = crossroads()
 MUTATIONS = [
     # policies
     Mutation("a policy not set", sandbox._change_live, "if held_to_another(", "if not held_to_another("),
@@ -83,8 +85,10 @@ MUTATIONS = [
         "values not told at the start", drivers.HostDrivers._start, "values=env_values", "values=() and env_values"
     ),
     # the planner
-    Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, rare=True),
-    Mutation("what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", rare=True),
+    Mutation("record first", sandbox._update, _CHANGE + _RECORD, _RECORD + _CHANGE, road=ROADS[12]),
+    Mutation(
+        "what a supervisor knows not asked", sandbox._goes_by_another, "machine is not None", "False", road=ROADS[10]
+    ),
     Mutation("needs dropped", sandbox.Part.do, "(self.steps[-1].key,) if self.steps else ()", "()"),
     Mutation("shared needs dropped", project.assemble, "if key in known)", "if key in known and 'build' not in key)"),
     Mutation("protect ignored", sandbox.guard, "if protected and not allow_destroy", "if False"),
@@ -156,7 +160,7 @@ MUTATIONS = [
     # the apply and its drivers
     Mutation("the project's lock not held", statedir._try_lock_once, "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH"),
     Mutation("the supervisor not told", drivers.HostDrivers._update_record, "if is_locked(paths.lock):", "if False:"),
-    Mutation("setup begun anew", drivers.HostDrivers._have_run, ".setup_done\n", ".setup_done * 0\n", rare=True),
+    Mutation("setup begun anew", drivers.HostDrivers._have_run, ".setup_done\n", ".setup_done * 0\n", road=ROADS[17]),
     Mutation("setup counted wrong", drivers.HostDrivers._update_record, "setup_done=done", "setup_done=0"),
     Mutation("a hanging supervisor spared", machines.stop, "kill_holder(paths.lock)", "pass"),
     Mutation(
@@ -220,7 +224,7 @@ MUTATIONS = [
         checkpoints._put_whole,
         "exchange(new.root, paths.root)",
         "shutil.rmtree(paths.root); new.root.rename(paths.root)",
-        rare=True,
+        road=ROADS[5],
     ),
     Mutation("checkpoints of a former name", moving._rename, "_rename_checkpoints(there, wanted, new)", "pass"),
     Mutation(
@@ -236,20 +240,21 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_deliberate_mistake_is_found(mutation: Mutation) -> None:
+    known, lines = thought_of(), lines_of(mutation)
     with mutated(mutation), pytest.raises(Broken):
-        look_everywhere(mutation)
+        look_everywhere(known, lines, mutation.road)
 
 
-def look_everywhere(mutation: Mutation) -> None:
-    """Where it is most likely first."""
-    of_files = mutation.function.__module__ in _OF_FILES
-
-    def order(history: History) -> bool:
-        return of_files and not any(round.action in FILE_WORK for round in history.rounds)
-
-    if mutation.rare:
-        for history in sorted(crossroads(), key=order):
-            strike_everywhere(history)
-    for history in sorted((*corners(), *crossroads()), key=order):
-        live(history)
+def look_everywhere(ways: list[Way], lines: set[Line], road: History | None) -> None:
+    """Where it can be seen: in histories that come to what is wrong, or chance must."""
+    if road is not None:
+        strike_everywhere(road)
+    for way in ways:
+        if way.reached & lines:
+            live(way.history)
     search()
+
+
+@cache
+def thought_of() -> list[Way]:
+    return ways([*corners(), *ROADS], [mutation.function for mutation in MUTATIONS])
