@@ -89,8 +89,11 @@ def load_project(args: argparse.Namespace, console: "Console", templates: Sequen
 
     With --frozen the lock must hold the `templates` (none given: those that sandboxes use).
     """
-    frozen = getattr(args, "frozen", False)
-    loaded = load_file(args, frozen=frozen, templates=templates)
+    return right(load_file(args, frozen=getattr(args, "frozen", False), templates=templates), console)
+
+
+def right(loaded: "Loaded", console: "Console") -> "DesiredState":
+    """Show what is wrong with the sandbox file, and give what it asks for. Raises WrongFile."""
     show_problems(loaded, console)
     if loaded.desired is None:
         raise WrongFile("the sandbox file has errors; nothing was changed")

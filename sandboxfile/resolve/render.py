@@ -9,8 +9,8 @@ in it: they hold by themselves, wherever they are.
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sandboxfile.agents import find_agent
 from sandboxfile.agents.builtin import BUILTIN_TEMPLATES
@@ -27,6 +27,10 @@ from sandboxfile.resolve.chains import MANAGERS
 from sandboxfile.resolve.presets import ORIGIN
 from sandboxfile.resolve.render_secrets import render_secret
 
+if TYPE_CHECKING:
+    from sandboxfile.resolve.policies import PolicyTest
+
+_POLICY = "policy"  # a layer that has a name in the file is called so, and that
 # Text that YAML takes for text without quotes, in every version of YAML.
 _BARE = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.+-]*\Z|[0-9]+[GM]iB\Z")
 _NOT_TEXT = re.compile(
@@ -34,14 +38,15 @@ _NOT_TEXT = re.compile(
 )
 
 
-def config(desired: DesiredState) -> dict[str, Any]:
-    """The fully resolved file as plain data, for JSON or `to_yaml`."""
+def config(desired: DesiredState, tests: "Iterable[PolicyTest]" = ()) -> dict[str, Any]:
+    """The fully resolved file as plain data, for JSON or `to_yaml`. `tests` of its policies that have a name stay."""
     result: dict[str, Any] = {"name": desired.project} if desired.source else {}  # what commands made is in no project
     written = [template for template in desired.templates if template.written is not None]
     if written:
         result["templates"] = {template.name: _template(template) for template in written}
     if policies := dict(_named_policies(desired)):
-        result["policies"] = {name: policies[name] for name in sorted(policies)}
+        tested = {test.name: _tests(test) for test in tests}
+        result["policies"] = {name: policies[name] | tested.get(f"{_POLICY} {name}", {}) for name in sorted(policies)}
     listed = {name: credential for item in desired.sandboxes for name, credential in _listed(item.policy)}
     if listed:
         result["secrets"] = {name: render_secret(listed[name]) for name in sorted(listed)}
@@ -165,7 +170,7 @@ def _named_policies(desired: DesiredState) -> Iterator[tuple[str, dict[str, Any]
 
 def _name_in_file(layer: Layer) -> str:
     kind, _, name = layer.name.partition(" ")
-    return name if kind == "policy" and is_name(name) else ""
+    return name if kind == _POLICY and is_name(name) else ""
 
 
 def _own_policy(layer: Layer) -> str | dict[str, Any]:
@@ -180,6 +185,11 @@ def _policy(layer: Layer, presets: bool = False) -> dict[str, Any]:
         **({"inspect": layer.inspect} if layer.inspect != "full" else {}),
         **{name: _rules(rules, presets) for name, rules in lists.items() if rules},
     }
+
+
+def _tests(test: "PolicyTest") -> dict[str, Any]:
+    lists = {"allow": test.allow, "deny": test.deny}
+    return {"tests": {name: list(requests) for name, requests in lists.items() if requests}}
 
 
 def _rules(rules: tuple[Rule, ...], presets: bool) -> list[str | dict[str, Any]]:

@@ -59,6 +59,24 @@ def test_config_is_a_file_that_means_the_same(cli, project):
     assert again == first
 
 
+def test_config_keeps_the_tests_of_policies(cli, project):
+    (project / "team.yaml").write_text(
+        "policies:\n"
+        "  base: {allow: [team.example.com], tests: {allow: ['https://team.example.com/']}}\n"
+        "  web: {extends: [base], allow: [api.example.com], tests: {deny: ['https://other.example.com/$$a']}}\n"
+        "sandboxes: {}\n"
+    )
+    (project / "sandbox.yaml").write_text("include: [team.yaml]\nsandboxes: {a: {policy: web}, b: {policy: base}}\n")
+    resolved = cli("config").stdout
+    (project / "resolved.yaml").write_text(resolved)
+    policies = json.loads(cli("-f", "resolved.yaml", "config", "--format", "json").stdout)["policies"]
+    assert policies["base"]["tests"] == {"allow": ["https://team.example.com/"]}
+    assert policies["web"]["tests"] == {"deny": ["https://other.example.com/$$a"]}
+    assert "2 tests, 0 failed" in cli("-f", "resolved.yaml", "policy", "test").stderr
+    (project / "resolved.yaml").write_text(resolved.replace("other.example", "team.example"))
+    assert "team.example.com" in cli("-f", "resolved.yaml", "validate", code=1).stderr
+
+
 def test_the_schema_accepts_what_the_language_accepts(cli, project):
     (project / "sandbox.yaml").write_text(FILE)
     schema = json.loads(cli("schema").stdout)

@@ -3,7 +3,7 @@
 import argparse
 
 from sandboxfile.cli import exits
-from sandboxfile.cli.project import load_project
+from sandboxfile.cli.project import load_file, right
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.json import write_json
 from sandboxfile.resolve.render import config, to_yaml
@@ -14,7 +14,8 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, console: Console) -> int:
-    resolved = config(load_project(args, console))
+    loaded = load_file(args)
+    resolved = config(right(loaded, console), loaded.policy_tests)
     if args.format == "json":
         write_json(resolved, console)
     else:
