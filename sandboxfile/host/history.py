@@ -59,6 +59,15 @@ def is_finished(layout: Layout, project: str) -> bool:
     return before is None or before.complete
 
 
+def stamp(layout: Layout, project: str) -> tuple[int, int] | None:
+    """Differs after every apply that began its work. None when none has."""
+    try:
+        found = layout.before(project).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def finish(layout: Layout, project: str) -> None:
     """An apply has succeeded wholly, or what was remembered is reached again: the next one begins anew."""
     before = read_before(layout, project)

@@ -109,6 +109,16 @@ def test_after_a_failed_up_rollback_brings_the_old_sandboxes_with_their_disks_ba
     sbx.write(FILE)
     assert sbx("plan", "--detailed-exitcode", code=0)
     assert inside(sbx, "web", "cat ~/precious") == "precious"
+
+    # What comes up and does not become healthy has failed as well, for who waits for it.
+    sbx.write(
+        FILE.replace('{ROUND: "1"}', '{ROUND: "3"}\n    healthcheck: {command: "exit 7", retries: 1, interval: 1s}')
+    )
+    waiting = ("up", "-y", "--overcommit", "--wait", "--rollback-on-failure")
+    assert "web is unhealthy\ngoing back" in sbx(*waiting, code=1).stderr
+    assert inside(sbx, "web", "cat ~/precious; echo $ROUND") == "precious\n1"
+    sbx.write(FILE)
+    assert sbx("plan", "--detailed-exitcode", code=0)
     sbx("down", "-y")
 
 

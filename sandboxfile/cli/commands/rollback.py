@@ -22,7 +22,6 @@ from sandboxfile.cli.unmanaged import unasked
 from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.widening import add_widening_option
 from sandboxfile.errors import SandboxfileError
-from sandboxfile.host.history import is_finished
 from sandboxfile.model.plan import Plan
 
 
@@ -49,10 +48,8 @@ def roll_back(project: str, args: argparse.Namespace, console: Console) -> int:
     return plan_and_apply(make_plans, args, console)
 
 
-def after_failure(project: str, args: argparse.Namespace, console: Console) -> None:
-    """What `up --rollback-on-failure` does when it has failed: the same, unasked. Nothing when it did not begin."""
-    if is_finished(this_layout(), project):
-        return
+def go_back(project: str, args: argparse.Namespace, console: Console) -> None:
+    """What `up --rollback-on-failure` does when it has failed: the same, unasked."""
     checked_project(project, args)
     console.say("going back to how it was before")
     changed = unasked(args)

@@ -23,7 +23,7 @@ from sandboxfile.cli.applying import (
     fit_of,
     plan_and_apply,
 )
-from sandboxfile.cli.commands.rollback import after_failure
+from sandboxfile.cli.commands.rollback import go_back
 from sandboxfile.cli.planning_options import (
     add_checkpoint_option,
     add_frozen_option,
@@ -38,6 +38,7 @@ from sandboxfile.cli.views.console import Console
 from sandboxfile.cli.views.sandboxes import main_process
 from sandboxfile.cli.widening import add_widening_option
 from sandboxfile.errors import SandboxfileError
+from sandboxfile.host import history
 from sandboxfile.model.observed import ObservedSandbox
 from sandboxfile.model.plan import Plan
 from sandboxfile.observe import observe
@@ -55,7 +56,9 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_frozen_option(parser)
     add_widening_option(parser)
     parser.add_argument(
-        "--rollback-on-failure", action="store_true", help="when a step fails, go back to how it was (`sbx rollback`)"
+        "--rollback-on-failure",
+        action="store_true",
+        help="when a step fails, or --wait waits in vain, go back to how it was (`sbx rollback`)",
     )
     parser.add_argument(
         "--wait", action="store_true", help="wait until main processes run, or have ended well, and all is healthy"
@@ -79,12 +82,19 @@ def run(args: argparse.Namespace, console: Console) -> int:
     async def make_plans() -> list[Plan]:
         return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]
 
+    layout, names = this_layout(), tuple(spec.id.name for spec in select(desired, options).chosen)
+    before = history.stamp(layout, desired.project)
     code = plan_and_apply(make_plans, args, console)
     if code == exits.OK:
-        names = tuple(spec.id.name for spec in select(desired, options).chosen)
-        code = run_async(partial(look_at, desired.project, names, args, console))
-    elif args.rollback_on_failure:
-        after_failure(desired.project, args, console)
+        try:
+            return run_async(partial(look_at, desired.project, names, args, console))
+        except SandboxfileError as exc:
+            if args.rollback_on_failure and history.stamp(layout, desired.project) != before:
+                console.say(f"{exc}")
+                go_back(desired.project, args, console)
+            raise
+    if args.rollback_on_failure and not history.is_finished(layout, desired.project):
+        go_back(desired.project, args, console)
     return code
 
 
