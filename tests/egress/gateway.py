@@ -46,7 +46,11 @@ class Registered:
         self.trusted.write_text(made.certificate)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(_PATIENCE)
-        self._socket.connect(str(path))
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
         self._stream = self._socket.makefile("rb")
         message = Register(f"tests/{name}", policy, made.certificate, made.key, str(self.log), tuple(proxies))
         assert self.ask(message) == Confirmed(fingerprint(policy))
@@ -85,6 +89,7 @@ class Gateway:
     def __init__(self, place: Path, stack: ExitStack) -> None:
         self._place = place
         self._stack = stack
+        self._first = ExitStack()  # with a connection until somebody registers: without any it ends after a second
         self._environment = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(_REPOSITORY),
@@ -104,6 +109,7 @@ class Gateway:
                 command, env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self._stack.callback(self.stop)
+        self._stack.callback(self._first.close)
         deadline = time.monotonic() + _PATIENCE
         while not self._listens():
             assert self._child.poll() is None, self.said()
@@ -111,12 +117,17 @@ class Gateway:
             time.sleep(0.02)
 
     def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.layout.gateway_socket)) == 0
+        with ExitStack() as closing:
+            probe = closing.enter_context(socket.socket(socket.AF_UNIX))
+            if probe.connect_ex(str(self.layout.gateway_socket)) != 0:
+                return False
+            self._first.push(closing.pop_all())
+            return True
 
     def register(self, name: str, policy: Policy, proxies: Sequence[tuple[str, str]] = ()) -> Registered:
         made = Registered(self.layout.gateway_socket, self._place, name, policy, proxies)
         self._stack.callback(made.close)
+        self._first.close()
         return made
 
     @property
