@@ -51,11 +51,12 @@ assert box.exec(gone).returncode == 0
 
 serve = '''
 use Socket; socket(S, PF_INET, SOCK_STREAM, 0); setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);
-bind(S, sockaddr_in(8000, INADDR_ANY)) or die; listen(S, 9);
+bind(S, sockaddr_in(8000, INADDR_ANY)) or die; listen(S, 9); open(F, ">/tmp/listens");
 while (accept(C, S)) { sysread(C, $x, 4096); syswrite(C, "HTTP/1.0 200 OK\\r\\n\\r\\nhello"); close(C) }
 '''
 box.write_file("/tmp/serve.pl", serve)
-box.exec("setsid perl /tmp/serve.pl </dev/null >/dev/null 2>&1 & sleep 1", timeout=30)
+listens = "until [ -e /tmp/listens ]; do sleep 0.1; done"
+box.exec(f"setsid perl /tmp/serve.pl </dev/null >/dev/null 2>&1 & {listens}", timeout=60)
 opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
