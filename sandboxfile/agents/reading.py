@@ -43,13 +43,18 @@ def agent_template(name: str) -> Template | None:
 def _agent(name: str) -> Agent:
     fields = {key: value for key, value in _table(f"{name}.toml").items() if key != "template"}
     environment = tuple(sorted(fields.pop("environment", {}).items()))
-    return TypeAdapter(Agent).validate_python({**_frozen(fields), "name": name, "environment": environment})
+    return _agents().validate_python({**_frozen(fields), "name": name, "environment": environment})
 
 
 @cache
 def _service(name: str) -> Service:
     fields = _frozen(_table(f"services/{name}.toml"))
     return _services().validate_python({**fields, "name": name})
+
+
+@cache
+def _agents() -> TypeAdapter[Agent]:
+    return TypeAdapter(Agent)
 
 
 @cache

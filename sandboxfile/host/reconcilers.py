@@ -8,6 +8,7 @@ import os
 import shutil
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def read_status(paths: ReconcilerPaths) -> Status | None:
         if version != VERSION:
             raise StateError(f"{paths.status} has version {version}; this program knows {VERSION}", hint=hint)
         fields.pop("suspended", None)  # told to others; what counts is the file of that name
-        return TypeAdapter(Status).validate_python(fields)
+        return _adapter().validate_python(fields)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, ValidationError) as exc:
@@ -155,3 +156,8 @@ def kept_by(layout: Layout, source: str) -> dict[str, Any] | None:
     except StateError:  # `sbx reconcile --status` says what is wrong with it
         status = None
     return to_json(paths, status) if status is not None else None
+
+
+@cache
+def _adapter() -> TypeAdapter[Status]:
+    return TypeAdapter(Status)

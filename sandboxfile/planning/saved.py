@@ -67,10 +67,8 @@ def decode(data: bytes, key: bytes | None, program: str) -> SavedPlan:
         raise StateError(f"sbx {content['sbx']} saved it, and this is sbx {program}", hint=_HINT)
     try:
         rests_on = _adapters()["Snapshot"].validate_python(content["rests_on"])
-        vouched = content["vouched"]
-        if not all(isinstance(path, str) for path in vouched):
-            raise TypeError("a path in `vouched` is no text")
-        return SavedPlan(_plan_from_json(content["plan"]), rests_on, tuple(vouched))
+        vouched = _adapters()["vouched"].validate_python(content["vouched"])
+        return SavedPlan(_plan_from_json(content["plan"]), rests_on, vouched)
     except (ValidationError, LookupError, TypeError) as exc:
         raise StateError(f"it is sealed and cannot be read: {exc}", hint=_HINT) from exc
 
@@ -127,6 +125,7 @@ def _operation_from_json(fields: Mapping[str, Any]) -> Operation:
 def _adapters() -> dict[str, TypeAdapter[Any]]:
     """By the type's name: what has the same fields is told apart by that alone."""
     found = {kind.__name__: TypeAdapter[Any](kind) for kind in (Plan, Snapshot, *get_args(Operation))}
+    found["vouched"] = TypeAdapter(tuple[str, ...])
     for each in found.values():
         each.rebuild(_types_namespace={"Template": Template})
     return found
