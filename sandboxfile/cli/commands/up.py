@@ -82,10 +82,11 @@ def run(args: argparse.Namespace, console: Console) -> int:
     async def make_plans() -> list[Plan]:
         return [await pipeline.make_plan(desired, this_layout(), options, fit_of(args))]
 
-    layout, names = this_layout(), tuple(spec.id.name for spec in select(desired, options).chosen)
+    layout = this_layout()
     before = history.stamp(layout, desired.project)
     code = plan_and_apply(make_plans, args, console)
     if code == exits.OK:
+        names = tuple(spec.id.name for spec in select(desired, options).chosen)
         try:
             return run_async(partial(look_at, desired.project, names, args, console))
         except SandboxfileError as exc:
